@@ -1,40 +1,107 @@
 # Puerta. `make help` lists what there is.
+CC ?= cc
 CFLAGS ?= -O2 -g
-FLAGS := -std=gnu11 -Wall -Wextra -Werror -Isrc -I/usr/include/luajit-2.1 -MMD -MP
-SAN := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
-LIBS := -lev -lluajit-5.1 -lpthread -lm
+PREFIX ?= /usr/local
+BUILD ?= build
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
+FLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) -Isrc -I/usr/include/luajit-2.1 -MMD -MP
+ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+LIBS := -lev -lluajit-5.1 -lcrypto -lpthread -lm -ldl
+LUA := $(wildcard lua/puerta/*.lua lua/puerta/*/*.lua)
 SRC := $(filter-out src/main.c,$(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/script/*.c))
-UNITS := $(patsubst tests/unit/%.c,build/unit/%,$(wildcard tests/unit/test_*.c))
+UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: build deps test clean help
-build: deps $(SRC:src/%.c=build/obj/%.o)
+.PHONY: build asan tsan units deps demo test bench bench-policy lint fuzz docs install clean help
+build: deps $(BUILD)/puerta ## compile build/puerta (the default)
 
-help:
-	@echo "make build  compile    make test  all tests    make deps  install what is missing    make clean"
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
-deps:
-	@tools/deps.sh
+deps: ## install the Debian packages that are missing
+	@tools/deps.sh build
 
-build/obj/%.o: src/%.c
+$(BUILD)/embedded.c: $(LUA) src/script/puerta_ffi.h tools/embed_lua.sh
 	@mkdir -p $(@D)
-	$(CC) $(FLAGS) $(CFLAGS) -c $< -o $@
+	tools/embed_lua.sh $@ $(LUA)
 
-build/asan/%.o: src/%.c
-	@mkdir -p $(@D)
-	$(CC) $(FLAGS) $(SAN) -c $< -o $@
+# Three flavours of the same objects: plain, asan (address + undefined), tsan.
+define flavour
+$(BUILD)/$(1)/%.o: src/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(FLAGS) $(2) -c $$< -o $$@
+$(BUILD)/$(1)/embedded.o: $(BUILD)/embedded.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(FLAGS) $(2) -c $$< -o $$@
+$(BUILD)/$(1)/libpuerta.a: $$(SRC:src/%.c=$(BUILD)/$(1)/%.o) $(BUILD)/$(1)/embedded.o
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(eval $(call flavour,obj,$$(CFLAGS)))
+$(eval $(call flavour,asan,$$(ASAN)))
+$(eval $(call flavour,tsan,$$(TSAN)))
+
+# Everything is exported: LuaJIT's FFI looks nothing up by name, the sanitizers print better stacks.
+$(BUILD)/puerta: $(BUILD)/obj/main.o $(BUILD)/obj/libpuerta.a
+	$(CC) $(CFLAGS) $^ $(LIBS) -o $@
+$(BUILD)/puerta-asan: $(BUILD)/asan/main.o $(BUILD)/asan/libpuerta.a
+	$(CC) $(ASAN) $^ $(LIBS) -o $@
+$(BUILD)/puerta-tsan: $(BUILD)/tsan/main.o $(BUILD)/tsan/libpuerta.a
+	$(CC) $(TSAN) $^ $(LIBS) -o $@
+asan: $(BUILD)/puerta-asan ## the binary under AddressSanitizer and UndefinedBehaviorSanitizer
+tsan: $(BUILD)/puerta-tsan ## the binary under ThreadSanitizer
 
 # An archive: a test links the modules it uses and nothing else.
-build/asan/libpuerta.a: $(SRC:src/%.c=build/asan/%.o)
-	ar rcs $@ $^
-
-build/unit/%: tests/unit/%.c build/asan/libpuerta.a
+$(BUILD)/unit/%: tests/unit/%.c $(BUILD)/asan/libpuerta.a
 	@mkdir -p $(@D)
-	$(CC) $(FLAGS) $(SAN) $< build/asan/libpuerta.a $(LIBS) -lcmocka -o $@
+	$(CC) $(FLAGS) $(ASAN) $< $(BUILD)/asan/libpuerta.a $(LIBS) -lcmocka -o $@
+units: $(UNITS)
 
-test: build $(UNITS)
-	@tools/run_units.sh $(UNITS)
+# libFuzzer needs clang; the sources go in directly, so that they are instrumented.
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard src/wire/*.c src/base/*.c src/wire/*.h)
+	@mkdir -p $(@D)
+	clang -std=gnu11 -D_GNU_SOURCE -Isrc -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	  $< $(wildcard src/wire/*.c) $(wildcard src/base/*.c) -lpthread -o $@
 
-clean:
-	rm -rf build
+FUZZ_SECONDS ?= 300
+fuzz: ## each fuzz target for FUZZ_SECONDS (300)
+	@tools/deps.sh build fuzz
+	@$(MAKE) --no-print-directory $(FUZZ:%=$(BUILD)/fuzz/%)
+	@tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
--include $(wildcard build/*/*/*.d build/unit/*.d)
+demo: build ## a Redis Cluster on loopback, puerta before it, a short session; Ctrl-C ends it
+	@tools/deps.sh build demo
+	@tools/demo.sh
+
+test: ## every test
+	@tools/deps.sh build test fuzz
+	@tests/run.sh
+
+bench: build ## CPU per request against HAProxy and twemproxy (long)
+	@tools/deps.sh build bench
+	@tests/bench/bench.py
+
+bench-policy: build ## the cost of a policy call
+	@$(MAKE) --no-print-directory $(BUILD)/bench_policy
+	@$(BUILD)/bench_policy
+$(BUILD)/bench_policy: tests/bench/bench_policy.c $(BUILD)/obj/libpuerta.a
+	$(CC) $(FLAGS) $(CFLAGS) $^ $(LIBS) -o $@
+
+lint: ## formatting, dependency direction, generated files up to date
+	@tools/deps.sh build test
+	@tools/lint.sh
+
+docs: $(BUILD)/puerta ## write conf/REFERENCE.md and the editor stubs again
+	tools/docs.sh
+
+install: $(BUILD)/puerta ## to $(DESTDIR)$(PREFIX)
+	install -D -m 755 $(BUILD)/puerta $(DESTDIR)$(PREFIX)/bin/puerta
+	install -d $(DESTDIR)$(PREFIX)/share/puerta/conf $(DESTDIR)$(PREFIX)/share/puerta/examples
+	install -m 644 conf/* $(DESTDIR)$(PREFIX)/share/puerta/conf
+	install -m 644 $(wildcard scripts/examples/*.lua) $(DESTDIR)$(PREFIX)/share/puerta/examples
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

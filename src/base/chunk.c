@@ -41,6 +41,15 @@ pt_chunk *pt_chunk_new(pt_pool *p, size_t want) {
   return c;
 }
 
+pt_chunk *pt_chunk_exact(pt_pool *p, size_t cap) {
+  pt_chunk *c = cap <= UINT32_MAX ? malloc(sizeof *c + cap) : NULL;
+  if (!c)
+    return NULL;
+  *c = (pt_chunk){.refs = 1, .cap = (uint32_t)cap, .pool = p};
+  p->bytes += sizeof *c + cap;
+  return c;
+}
+
 void pt_chunk_release(pt_chunk *c) {
   pt_pool *p = c->pool;
   int cls = c->cap == PT_CHUNK_SMALL ? 0 : c->cap == PT_CHUNK_LARGE ? 1 : -1;

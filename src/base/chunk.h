@@ -41,6 +41,8 @@ void pt_pool_free(pt_pool *p);
 
 /* A chunk with at least want data bytes, one reference, fill 0. NULL: no memory. */
 pt_chunk *pt_chunk_new(pt_pool *p, size_t want);
+/* The same, never pooled, with exactly cap data bytes: for what is kept long. */
+pt_chunk *pt_chunk_exact(pt_pool *p, size_t cap);
 void pt_chunk_release(pt_chunk *c); /* the cold half of unref */
 
 static inline pt_chunk *pt_chunk_ref(pt_chunk *c) {

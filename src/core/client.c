@@ -3,156 +3,299 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/reply.h"
+#include "core/retry.h"
 #include "core/route.h"
+#include "core/stream.h"
 
 enum {
-  RING_MIN = 16,
   FLUSH_PIECES = 64,
+  READ_ROOM = 16 * 1024,      /* a read asks for at least this much */
+  OUT_HIGH = 1024 * 1024,     /* unread replies that stop the client's own requests */
+  HOLD_MAX = 32 * 1024,       /* a partly answered pipeline longer than this is not held back */
+  KEEP_MIN = 256,             /* smallest buffer of an unfinished frame */
 };
 
-static int mark_dirty(pt_client *c) {
-  pt_worker *w = c->svc->worker;
-  if (c->flags & (PT_CLIENT_DIRTY | PT_CLIENT_BLOCKED_OUT))
-    return 0;
-  if (w->ndirty == w->cap_dirty) {
-    uint32_t cap = w->cap_dirty ? w->cap_dirty * 2 : 64;
-    uint32_t *more = realloc(w->dirty, cap * sizeof *more);
+/* ---- opening and closing ---- */
+
+static int more_clients(pt_worker *w) {
+  if (w->nclients % (PT_CLIENT_BLOCK * 64) == 0) {
+    size_t blocks = w->nclients / PT_CLIENT_BLOCK + 64;
+    pt_client **more = realloc(w->clients, blocks * sizeof *more);
     if (!more)
       return -ENOMEM;
-    w->dirty = more;
-    w->cap_dirty = cap;
+    w->clients = more;
   }
-  w->dirty[w->ndirty++] = c->index;
-  c->flags |= PT_CLIENT_DIRTY;
-  return 0;
-}
-
-/* ---- replies in order ---- */
-
-static int ring_room(pt_client *c, uint32_t seq) {
-  uint32_t cap = c->ring ? c->mask + 1 : 0, want = RING_MIN;
-  if (seq - c->head < cap)
-    return 0;
-  while (want <= seq - c->head)
-    want *= 2;
-  pt_early *ring = calloc(want, sizeof *ring);
-  if (!ring)
+  pt_client *block = calloc(PT_CLIENT_BLOCK, sizeof *block);
+  if (!block)
     return -ENOMEM;
-  /* A queue's address is the mark of its open chunk: moving it closes the chunk, which is only a few bytes lost. */
-  for (uint32_t i = 0; i < cap; i++)
-    ring[(c->head + i) & (want - 1)] = c->ring[(c->head + i) & c->mask];
-  free(c->ring);
-  c->ring = ring;
-  c->mask = want - 1;
+  w->clients[w->nclients / PT_CLIENT_BLOCK] = block;
+  for (unsigned i = PT_CLIENT_BLOCK; i-- > 0;) {
+    block[i].index = w->nclients + i;
+    block[i].conn.io.fd = -1;
+    block[i].need = w->free_client;
+    w->free_client = w->nclients + i + 1;
+  }
+  w->nclients += PT_CLIENT_BLOCK;
   return 0;
 }
 
-/* Bytes for the front: copied together while more replies are to come, by reference when this is the only one. */
-static int append(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t len) {
-  if (len <= PT_COPY_MAX && (c->out.n || c->tail - c->head > 1))
-    return pt_segq_copy(&c->out, &c->svc->worker->pool, chunk->data + off, len, PT_CHUNK_SMALL);
-  return pt_segq_ref(&c->out, chunk, off, len);
+static void on_io(struct ev_loop *loop, ev_io *io, int events);
+
+int pt_client_open(pt_service *s, int fd, uint32_t ip, uint16_t port, uint64_t id) {
+  pt_worker *w = s->worker;
+  if (!w->free_client && more_clients(w))
+    return -ENOMEM;
+  pt_client *c = pt_client_at(w, w->free_client - 1);
+  w->free_client = c->need;
+  uint32_t index = c->index, gen = c->gen + 1;
+  memset(c, 0, sizeof *c);
+  c->index = index;
+  c->gen = gen;
+  c->svc = s;
+  c->proto = 2;
+  c->ip = ip;
+  c->port = port;
+  c->id = id;
+  c->since = w->now;
+  c->flags = s->lc->nusers ? 0 : PT_CLIENT_AUTHED;
+  pt_conn_open(&c->conn, w->loop, fd, EV_READ, on_io, c);
+  pt_count(&w->n.accepted);
+  return 0;
 }
 
-/* The oldest request has been answered: what came early and is next follows it. */
-static int advance(pt_client *c) {
-  int e = 0;
-  for (c->head++; c->ring && c->head != c->tail && !e; c->head++) {
-    pt_early *r = &c->ring[c->head & c->mask];
-    for (uint32_t i = 0; i < r->bytes.n && !e; i++) {
-      pt_seg *s = pt_segq_at(&r->bytes, i);
-      e = append(c, s->chunk, s->off, s->len);
-    }
-    pt_segq_clear(&r->bytes);
-    if (!r->done)
-      break;
-    r->done = false;
-  }
-  if (c->ring && c->head == c->tail) {
-    free(c->ring);
-    c->ring = NULL;
-    c->mask = 0;
-  }
-  return e;
+static void drop_input(pt_client *c) {
+  if (c->in)
+    pt_chunk_unref(c->in);
+  c->in = NULL;
+  c->in_off = c->in_len = c->need = 0;
 }
 
-void pt_client_reply(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off, uint32_t len, bool last) {
-  pt_client *c = pt_client_get(w, who.index, who.gen);
-  if (!c)
+void pt_client_close(pt_client *c, const char *reason) {
+  pt_worker *w = c->svc->worker;
+  if (!(c->gen & 1))
     return;
-  int e;
-  if (who.seq == c->head) {
-    e = append(c, chunk, off, len);
-    if (!e && last)
-      e = advance(c);
-    if (!e && (last || c->out.bytes >= PT_CHUNK_LARGE))
-      e = mark_dirty(c);
-  } else if (!(e = ring_room(c, who.seq))) {
-    pt_early *r = &c->ring[who.seq & c->mask];
-    e = pt_segq_ref(&r->bytes, chunk, off, len);
-    r->done = last;
-  }
-  if (e)
-    pt_client_close(c, strerror(-e));
-  else if (c->out.bytes > c->svc->lc->client_buffer)
-    pt_client_close(c, "it left more replies unread than client_buffer allows");
+  if (reason)
+    pt_info("client", "%llu closed: %s", (unsigned long long)c->id, reason);
+  pt_conn_close(&c->conn, w->loop);
+  c->gen++;
+  pt_retry_forget(c);
+  pt_stream_forget(c);
+  drop_input(c);
+  pt_segq_clear(&c->out);
+  for (uint32_t i = 0; c->ring && i <= c->mask; i++)
+    pt_kept_clear(&c->ring[i]);
+  free(c->ring);
+  c->ring = NULL;
+  free(c->name);
+  c->name = NULL;
+  c->need = w->free_client;
+  w->free_client = c->index + 1;
+  atomic_fetch_sub(&w->connected, 1);
+  pt_count(&w->n.closed);
 }
 
-void pt_client_answer(pt_worker *w, pt_owner who, const char *resp, size_t len) {
-  pt_chunk *chunk = pt_chunk_new(&w->pool, len);
-  if (!chunk) {
-    pt_client *c = pt_client_get(w, who.index, who.gen);
-    if (c)
-      pt_client_close(c, strerror(ENOMEM));
+/* ---- the worker's lists ---- */
+
+static void list(pt_client *c, uint16_t flag, pt_list *l) {
+  if (c->flags & flag)
     return;
+  if (pt_list_add(l, c->index))
+    pt_client_close(c, "out of memory");
+  else
+    c->flags |= flag;
+}
+
+void pt_client_write_later(pt_client *c) {
+  if (!(c->flags & (PT_CLIENT_DIRTY | PT_CLIENT_BLOCKED_OUT)))
+    list(c, PT_CLIENT_DIRTY, &c->svc->worker->dirty);
+}
+
+void pt_client_resume_later(pt_client *c) { list(c, PT_CLIENT_RESUME, &c->svc->worker->resume); }
+void pt_client_pump_later(pt_client *c) { list(c, PT_CLIENT_PUMP, &c->svc->worker->pump); }
+
+/* ---- reading ---- */
+
+void pt_client_watch(pt_client *c) {
+  int reads = c->flags & (PT_CLIENT_BARRIER | PT_CLIENT_FULL | PT_CLIENT_EOF | PT_CLIENT_CLOSING) ? 0 : EV_READ;
+  if (c->stream && !pt_stream_wants(c))
+    reads = 0;
+  pt_conn_watch(&c->conn, c->svc->worker->loop, reads | (c->flags & PT_CLIENT_BLOCKED_OUT ? EV_WRITE : 0));
+}
+
+static bool full(const pt_client *c) {
+  return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes >= OUT_HIGH;
+}
+
+/* Keeps the n bytes at chunk->data + off that no request has been found in yet; need: what the frame will have at least, 0: unknown. */
+static int keep(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n, uint64_t need) {
+  if (chunk == c->in && c->in->cap - off >= n + (need > n ? need - n : READ_ROOM / 4)) {
+    c->in_off = off;
+  } else {
+    size_t cap = need > n ? need : n < KEEP_MIN / 2 ? KEEP_MIN : (size_t)n * 2;
+    pt_chunk *own = pt_chunk_exact(&c->svc->worker->pool, cap);
+    if (!own)
+      return -ENOMEM;
+    memcpy(own->data, chunk->data + off, n);
+    if (c->in)
+      pt_chunk_unref(c->in);
+    c->in = own;
+    c->in_off = 0;
   }
-  memcpy(chunk->data, resp, len);
-  pt_client_reply(w, who, chunk, 0, (uint32_t)len, true);
+  c->in_len = n;
+  c->need = need > n ? (uint32_t)need : 0;
+  return 0;
+}
+
+/* Looks for requests in n bytes at chunk->data + off, and keeps what is left. */
+static void work(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
+  uint32_t gen = c->gen;
+  uint64_t need = 0;
+  pt_chunk_ref(chunk);
+  uint32_t used = pt_route_input(c, chunk, off, n, &need);
+  if (c->gen == gen) {
+    if (used == n)
+      drop_input(c);
+    else if (need > c->svc->lc->max_request) {
+      pt_reply_error(c->svc->worker, pt_client_owner(c, c->tail++), "ERR Protocol error: request larger than max_request");
+      c->flags |= PT_CLIENT_CLOSING;
+      drop_input(c);
+    } else if (keep(c, chunk, off + used, n - used, need))
+      pt_client_close(c, "out of memory");
+  }
+  if (c->gen == gen) {
+    if (full(c))
+      c->flags |= PT_CLIENT_FULL;
+    if ((c->flags & PT_CLIENT_EOF) && !(c->flags & (PT_CLIENT_BARRIER | PT_CLIENT_FULL)))
+      drop_input(c); /* the rest of this frame will never come */
+    pt_client_watch(c);
+  }
   pt_chunk_unref(chunk);
+}
+
+void pt_client_resume(pt_client *c) {
+  c->flags &= (uint16_t)~PT_CLIENT_RESUME;
+  if ((c->flags & PT_CLIENT_BARRIER) && c->head != c->tail)
+    return;
+  if ((c->flags & PT_CLIENT_FULL) && full(c))
+    return;
+  c->flags &= (uint16_t)~PT_CLIENT_FULL;
+  if (c->stream && !pt_stream_done(c)) {
+    pt_client_watch(c);
+    return;
+  }
+  c->flags &= (uint16_t)~PT_CLIENT_BARRIER;
+  pt_stream_forget(c);
+  if (c->in && c->in_len >= c->need)
+    work(c, c->in, c->in_off, c->in_len);
+  else
+    pt_client_watch(c);
+}
+
+/* The peer has ended its side: it is answered what it is owed, then closed. */
+static void at_end(pt_client *c) {
+  c->flags |= PT_CLIENT_EOF;
+  if (!(c->flags & (PT_CLIENT_BARRIER | PT_CLIENT_FULL)))
+    drop_input(c);
+  if ((c->stream && !pt_stream_ended(c)) || (c->head == c->tail && !c->out.bytes))
+    pt_client_close(c, NULL);
+  else
+    pt_client_watch(c);
+}
+
+static void on_readable(pt_client *c) {
+  pt_worker *w = c->svc->worker;
+  bool own = c->in && !c->stream;
+  if (own && c->in->cap - c->in_off - c->in_len < KEEP_MIN / 4 && keep(c, c->in, c->in_off, c->in_len, c->need)) {
+    pt_client_close(c, "out of memory");
+    return;
+  }
+  pt_chunk *chunk = own ? c->in : pt_worker_scratch(w, READ_ROOM);
+  if (!chunk) {
+    pt_client_close(c, "out of memory");
+    return;
+  }
+  uint32_t at = own ? c->in_off + c->in_len : chunk->fill;
+  ssize_t n = pt_conn_read(&c->conn, chunk->data + at, chunk->cap - at);
+  if (n == -EAGAIN)
+    return;
+  if (n == 0) {
+    at_end(c);
+    return;
+  }
+  if (n < 0) {
+    pt_client_close(c, n == -ECONNRESET ? NULL : strerror((int)-n));
+    return;
+  }
+  if (c->stream) {
+    chunk->fill = at + (uint32_t)n;
+    pt_stream_input(c, chunk, at, (uint32_t)n);
+  } else if (own) {
+    c->in_len += (uint32_t)n;
+    if (c->in_len >= c->need)
+      work(c, c->in, c->in_off, c->in_len);
+  } else {
+    chunk->fill = at + (uint32_t)n;
+    work(c, chunk, at, (uint32_t)n);
+  }
 }
 
 /* ---- writing ---- */
 
-static void watch(pt_client *c, int events) {
-  struct ev_loop *loop = c->svc->worker->loop;
-  ev_io_stop(loop, &c->io);
-  ev_io_set(&c->io, c->io.fd, events);
-  if (events)
-    ev_io_start(loop, &c->io);
-}
-
-static int reads(const pt_client *c) { return c->flags & (PT_CLIENT_PAUSED | PT_CLIENT_EOF | PT_CLIENT_CLOSING) ? 0 : EV_READ; }
-
-void pt_client_flush(pt_client *c) {
-  c->flags &= (uint16_t)~PT_CLIENT_DIRTY;
+void pt_client_flush(pt_client *c, bool final) {
+  pt_worker *w = c->svc->worker;
+  if (c->head != c->tail && !final && c->out.bytes < HOLD_MAX && !(c->flags & PT_CLIENT_REPLY_PART)) {
+    if (!(c->flags & PT_CLIENT_HELD) && !pt_list_add(&w->held, c->index)) {
+      c->flags |= PT_CLIENT_HELD;
+      if (!ev_is_active(&w->held_timer)) {
+        ev_timer_set(&w->held_timer, 0.001, 0.);
+        ev_timer_start(w->loop, &w->held_timer);
+      }
+    }
+    if (c->flags & PT_CLIENT_HELD)
+      return;
+  }
   while (c->out.bytes) {
     struct iovec iov[FLUSH_PIECES];
     size_t total;
-    struct msghdr m = {.msg_iov = iov};
-    m.msg_iovlen = pt_segq_iov(&c->out, 0, iov, FLUSH_PIECES, &total);
-    ssize_t n = m.msg_iovlen == 1 ? send(c->io.fd, iov[0].iov_base, total, MSG_NOSIGNAL)
-                                  : sendmsg(c->io.fd, &m, MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0 && errno != EAGAIN) {
-      pt_client_close(c, strerror(errno));
+    unsigned pieces = pt_segq_iov(&c->out, 0, iov, FLUSH_PIECES, &total);
+    ssize_t n = pt_conn_write(&c->conn, iov, pieces);
+    if (n < 0 && n != -EAGAIN) {
+      pt_client_close(c, n == -ECONNRESET || n == -EPIPE ? NULL : strerror((int)-n));
       return;
     }
     if (n > 0)
       pt_segq_drop(&c->out, (uint64_t)n);
     if (n < (ssize_t)total) {
       c->flags |= PT_CLIENT_BLOCKED_OUT;
-      watch(c, reads(c) | EV_WRITE);
-      return;
+      pt_client_watch(c);
+      break;
     }
   }
-  if (c->flags & PT_CLIENT_BLOCKED_OUT) {
+  if (!c->out.bytes && (c->flags & PT_CLIENT_BLOCKED_OUT)) {
     c->flags &= (uint16_t)~PT_CLIENT_BLOCKED_OUT;
-    watch(c, reads(c));
+    pt_client_watch(c);
   }
-  if ((c->flags & (PT_CLIENT_CLOSING | PT_CLIENT_EOF)) && c->head == c->tail)
-    pt_client_close(c, NULL);
+  if ((c->flags & PT_CLIENT_FULL) && !full(c))
+    pt_client_resume_later(c);
+  if (!c->out.bytes) {
+    if (c->out.n || c->out.cap)
+      pt_segq_clear(&c->out);
+    if ((c->flags & (PT_CLIENT_CLOSING | PT_CLIENT_EOF)) && c->head == c->tail && !c->in && !c->stream)
+      pt_client_close(c, NULL);
+  }
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int events) {
+  (void)loop;
+  pt_client *c = io->data;
+  uint32_t gen = c->gen;
+  c->svc->worker->events++;
+  if (events & EV_READ)
+    on_readable(c);
+  if ((events & EV_WRITE) && c->gen == gen)
+    pt_client_flush(c, true);
 }

@@ -60,6 +60,7 @@ typedef struct pt_listener_config {
   uint64_t stream_above;          /* requests larger than this are streamed and cannot be retried, "1MiB", 64KiB..16MiB */
   unsigned max_pipeline;          /* unanswered requests of one client before its reads stop, 1..65536, 1024 */
   uint64_t client_buffer;         /* bytes of replies one client may leave unread before it is cut, "256MiB" */
+  uint64_t max_request;           /* bytes of one request that has to be held whole (those streamed are not), "512MiB" */
   uint64_t node_backlog;          /* bytes of unanswered requests one upstream connection may hold before new ones are refused, "64MiB" */
 
   /* mongodb: validated, not built yet */
@@ -78,7 +79,7 @@ typedef struct pt_config {
   pt_log_format log_format;
   char *lua_path;          /* directory of the Lua half in development; NULL: the embedded one */
   uint64_t drain_timeout;  /* ms, "30s" */
-  uint64_t coalesce;       /* ns a worker sleeps to let requests gather, 0: off */
+  uint64_t coalesce;       /* us a worker may sleep to let requests of many clients gather ("100us"), 0: off ("0us") */
   uint64_t watchdog_warn;  /* ms, "100ms" */
   uint64_t watchdog_abort; /* ms, "2s", 0: never */
   pt_listener_config *listeners;

@@ -3,13 +3,40 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "core/link_open.h"
+#include "core/reply.h"
 #include "core/retry.h"
+#include "core/stream.h"
+#include "core/upstream.h"
 
-enum { FIFO_MIN = 64, IOV_MAX_PIECES = 64 };
+enum { FIFO_MIN = 64, PIECES = 64 };
+
+static const char asking[] = "*1\r\n$6\r\nASKING\r\n", readonly[] = "*1\r\n$8\r\nREADONLY\r\n";
+
+void pt_link_init(pt_link *l, pt_upstream *up, unsigned proto) {
+  memset(l, 0, sizeof *l);
+  l->up = up;
+  l->proto = (uint8_t)proto;
+  l->conn.io.fd = -1;
+}
+
+void pt_link_free(pt_link *l) {
+  pt_worker *w = l->up->svc->worker;
+  pt_conn_close(&l->conn, w->loop);
+  w->inflight -= l->ftail - l->fhead;
+  l->fhead = l->ftail;
+  l->state = PT_LINK_CLOSED;
+  l->incarnation++;
+  pt_segq_clear(&l->log);
+  free(l->fifo);
+  free(l->left);
+  l->fifo = NULL;
+  l->left = NULL;
+  for (uint32_t i = 0; l->dirty && i < w->ndirty_links; i++)
+    if (w->dirty_links[i] == l)
+      w->dirty_links[i] = NULL;
+  l->dirty = false;
+}
 
 static int fifo_grow(pt_link *l) {
   uint32_t cap = l->fifo ? (l->fmask + 1) * 2 : FIFO_MIN;
@@ -24,17 +51,29 @@ static int fifo_grow(pt_link *l) {
   return 0;
 }
 
-static inline int fifo_room(pt_link *l) {
-  return l->fifo && l->ftail - l->fhead <= l->fmask ? 0 : fifo_grow(l);
+/* Room for n entries. */
+static inline int fifo_room(pt_link *l, uint32_t n) {
+  while (!l->fifo || l->ftail - l->fhead + n > l->fmask + 1) {
+    int e = fifo_grow(l);
+    if (e)
+      return e;
+  }
+  return 0;
 }
 
-static int mark_dirty(pt_link *l) {
+static inline void fifo_put(pt_link *l, pt_owner who, uint32_t len) {
+  who.len = len;
+  l->fifo[l->ftail++ & l->fmask] = who;
+  l->up->svc->worker->inflight++;
+}
+
+int pt_link_write_later(pt_link *l) {
   pt_worker *w = l->up->svc->worker;
   if (l->dirty)
     return 0;
   if (w->ndirty_links == w->cap_dirty_links) {
     uint32_t cap = w->cap_dirty_links ? w->cap_dirty_links * 2 : 16;
-    pt_link **more = realloc(w->dirty_links, cap * sizeof *more);
+    pt_link **more = realloc(w->dirty_links, cap * sizeof(pt_link *));
     if (!more)
       return -ENOMEM;
     w->dirty_links = more;
@@ -45,70 +84,97 @@ static int mark_dirty(pt_link *l) {
   return 0;
 }
 
-int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t len) {
-  pt_service *s = l->up->svc;
-  if (l->log.bytes + len > s->lc->node_backlog && l->log.bytes)
+static inline int append(pt_link *l, pt_chunk *c, uint32_t off, uint32_t len) {
+  return len <= PT_COPY_MAX ? pt_segq_copy(&l->log, &l->up->svc->worker->pool, c->data + off, len, PT_CHUNK_LARGE)
+                            : pt_segq_ref(&l->log, c, off, len);
+}
+
+/* A command of ours before the next request; its reply is swallowed. Room in the FIFO is there. */
+static int internal(pt_link *l, const char *resp, uint32_t len) {
+  int e = pt_segq_copy(&l->log, &l->up->svc->worker->pool, resp, len, PT_CHUNK_LARGE);
+  if (!e)
+    fifo_put(l, (pt_owner){.kind = PT_KIND_INTERNAL}, len);
+  return e;
+}
+
+/* Everything that may refuse a request of len bytes, and READONLY where the node has become a replica. */
+static inline int ready(pt_link *l, uint64_t len, uint32_t entries) {
+  if (l->log.bytes + len > l->up->svc->lc->node_backlog && l->log.bytes)
     return -ENOBUFS;
-  int e = fifo_room(l);
-  if (!e)
-    e = mark_dirty(l);
-  if (!e)
-    e = len <= PT_COPY_MAX ? pt_segq_copy(&l->log, &s->worker->pool, c->data + off, len, PT_CHUNK_LARGE)
-                           : pt_segq_ref(&l->log, c, off, len);
-  if (e)
-    return e;
-  who.len = len;
-  l->fifo[l->ftail++ & l->fmask] = who;
-  return 0;
+  int e = fifo_room(l, entries + 1);
+  if (!e && !l->dirty)
+    e = pt_link_write_later(l);
+  if (!e && l->up->replica && !l->readonly) {
+    if (l->state == PT_LINK_READY)
+      e = internal(l, readonly, sizeof readonly - 1);
+    l->readonly = !e; /* while it is not ready the greeting says it */
+  }
+  return e;
 }
 
-int pt_link_push_internal(pt_link *l, const char *resp, size_t len) {
-  int e = fifo_room(l);
+int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t len) {
+  int e = l->doomed ? -ENOMEM : ready(l, len, 1);
   if (!e)
-    e = mark_dirty(l);
+    e = append(l, c, off, len);
   if (!e)
-    e = pt_segq_copy(&l->log, &l->up->svc->worker->pool, resp, len, PT_CHUNK_LARGE);
-  if (e)
-    return e;
-  l->fifo[l->ftail++ & l->fmask] = (pt_owner){.kind = PT_KIND_INTERNAL, .len = (uint32_t)len};
-  return 0;
+    fifo_put(l, who, len);
+  return e;
 }
 
-static void watch(pt_link *l, int events) {
-  struct ev_loop *loop = l->up->svc->worker->loop;
-  if ((l->io.events & (EV_READ | EV_WRITE)) == events)
-    return;
-  ev_io_stop(loop, &l->io);
-  ev_io_modify(&l->io, events);
-  ev_io_start(loop, &l->io);
+int pt_link_push_queue(pt_link *l, pt_owner who, const pt_segq *bytes, bool ask) {
+  int e = l->doomed ? -ENOMEM : ready(l, bytes->bytes, 2);
+  if (!e && ask)
+    e = internal(l, asking, sizeof asking - 1);
+  if (e)
+    return e;
+  uint64_t before = l->log.bytes;
+  for (uint32_t i = 0; i < bytes->n && !e; i++) {
+    pt_seg *s = pt_segq_at(bytes, i);
+    e = append(l, s->chunk, s->off, s->len);
+  }
+  if (!e)
+    fifo_put(l, who, (uint32_t)bytes->bytes);
+  else
+    l->doomed |= l->log.bytes != before; /* half a request must not stay in the log: the flush cuts the link */
+  return e;
+}
+
+int pt_link_push_part(pt_link *l, pt_owner who) {
+  int e = fifo_room(l, 1);
+  if (!e)
+    fifo_put(l, who, 0);
+  return e;
 }
 
 void pt_link_flush(pt_link *l) {
-  l->dirty = false;
-  if (l->state == PT_LINK_CLOSED) {
+  pt_worker *w = l->up->svc->worker;
+  if (l->doomed)
+    pt_link_cut(l, "out of memory");
+  if (l->state == PT_LINK_CLOSED && l->log.bytes)
     pt_link_open(l);
-    return;
-  }
   if (l->state != PT_LINK_READY || l->blocked)
     return;
+  if (!l->timed_at && l->fhead != l->ftail) {
+    l->timed = l->ftail - 1;
+    l->timed_at = w->now;
+  }
   while (l->sent < l->log.bytes) {
-    struct iovec iov[IOV_MAX_PIECES];
+    struct iovec iov[PIECES];
     size_t total;
-    struct msghdr m = {.msg_iov = iov};
-    m.msg_iovlen = pt_segq_iov(&l->log, l->sent, iov, IOV_MAX_PIECES, &total);
-    ssize_t n = m.msg_iovlen == 1 ? send(l->io.fd, iov[0].iov_base, total, MSG_NOSIGNAL)
-                                  : sendmsg(l->io.fd, &m, MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0 && errno != EAGAIN) {
-      pt_link_cut(l, strerror(errno));
+    unsigned pieces = pt_segq_iov(&l->log, l->sent, iov, PIECES, &total);
+    ssize_t n = pt_conn_write(&l->conn, iov, pieces);
+    if (n < 0 && n != -EAGAIN) {
+      pt_link_cut(l, strerror((int)-n));
       return;
     }
-    if (n > 0)
+    if (n > 0 && l->discard) {
+      pt_segq_drop(&l->log, (uint64_t)n);
+      pt_stream_drained(l);
+    } else if (n > 0)
       l->sent += (uint64_t)n;
     if (n < (ssize_t)total) {
       l->blocked = true;
-      watch(l, EV_READ | EV_WRITE);
+      pt_conn_watch(&l->conn, w->loop, EV_READ | EV_WRITE);
       return;
     }
   }
@@ -117,34 +183,53 @@ void pt_link_flush(pt_link *l) {
 void pt_link_tick(pt_link *l) {
   uint32_t old = l->ticks[l->tick % PT_LINK_TICKS];
   l->ticks[l->tick++ % PT_LINK_TICKS] = l->ftail;
-  /* Positions only rise and wrap: everything before old was pushed a whole request_timeout ago. */
-  if (l->state != PT_LINK_CLOSED && l->fhead != l->ftail && (int32_t)(l->fhead - old) < 0)
-    pt_link_cut(l, "request timed out");
+  const pt_listener_config *lc = l->up->svc->lc;
+  if (l->state == PT_LINK_CLOSED)
+    return;
+  if (l->state != PT_LINK_READY && l->up->svc->worker->now - l->opened > lc->connect_timeout * PT_NS_PER_MS) {
+    pt_upstream_trip(l->up, l->state == PT_LINK_CONNECTING ? "connecting timed out" : "it does not answer");
+    pt_link_cut(l, l->up->reason);
+  } else if (l->fhead != l->ftail && (int32_t)(l->fhead - old) < 0 && !l->discard) {
+    /* Everything before old was pushed a whole request_timeout ago. */
+    pt_upstream_trip(l->up, "a request timed out");
+    pt_link_cut(l, l->up->reason);
+  }
 }
 
 void pt_link_cut(pt_link *l, const char *reason) {
   pt_worker *w = l->up->svc->worker;
-  if (l->io.fd >= 0) {
-    ev_io_stop(w->loop, &l->io);
-    close(l->io.fd);
-    l->io.fd = -1;
-  }
+  pt_conn_close(&l->conn, w->loop);
   l->state = PT_LINK_CLOSED;
   l->incarnation++;
-  uint64_t off = 0;
-  for (; l->fhead != l->ftail; l->fhead++) {
-    pt_owner who = l->fifo[l->fhead & l->fmask];
-    if (who.kind != PT_KIND_INTERNAL)
-      pt_retry_on_loss(l, who, off, off + who.len <= l->sent, reason);
-    off += who.len;
-  }
-  pt_segq_clear(&l->log);
-  l->sent = 0;
-  l->blocked = l->readonly_sent = false;
+  /* Taken off the link first: what becomes of the requests may put new ones on it. */
+  pt_owner *fifo = l->fifo;
+  uint32_t head = l->fhead, tail = l->ftail, mask = l->fmask;
+  uint64_t sent = l->sent;
+  pt_segq log = l->log;
+  bool begun = l->begun;
+  l->fifo = NULL;
+  l->fhead = l->ftail;
+  l->log = (pt_segq){0};
+  l->sent = l->timed_at = 0;
+  l->blocked = l->readonly = l->begun = l->doomed = false;
   memset(&l->scan, 0, sizeof l->scan);
   for (unsigned i = 0; i < PT_LINK_TICKS; i++)
     l->ticks[i] = l->ftail;
   free(l->left);
   l->left = NULL;
   l->nleft = 0;
+  w->inflight -= tail - head;
+  for (; head != tail; head++) {
+    pt_owner who = fifo[head & mask];
+    bool written = who.len <= sent;
+    sent -= written ? who.len : sent;
+    if (begun)
+      pt_reply_broken(w, who, "its reply broke off: the node's connection was lost");
+    else if (who.kind != PT_KIND_INTERNAL)
+      pt_retry_on_loss(l, who, &log, written, reason);
+    begun = false;
+    pt_segq_drop(&log, who.len < log.bytes ? who.len : log.bytes);
+  }
+  pt_segq_clear(&log);
+  free(fifo);
 }

@@ -1,29 +1,42 @@
-/* Links: connections of one worker to one node. Requests go into a link's log and its FIFO; at the end of the turn the log is written once.
- * Worker's thread. */
+/* Links: connections of one worker to one node. Requests go into a link's log and its FIFO; at the end of the turn the log is written once;
+ * replies go to the oldest waiting request. A link that is closed connects with the first request; requests wait in the log until the node has
+ * agreed to the greeting. Worker's thread.
+ */
 #ifndef PT_CORE_LINK_H
 #define PT_CORE_LINK_H
 
 #include "core/worker.h"
 
+void pt_link_init(pt_link *l, pt_upstream *up, unsigned proto);
+/* Cuts without telling anybody and frees the FIFO. */
+void pt_link_free(pt_link *l);
+
 /* The link of a node for a client's protocol (2 or 3); which of several: by spread, so that one client keeps to one. */
 static inline pt_link *pt_link_of(pt_upstream *up, unsigned proto, uint32_t spread) {
-  return &up->links[proto - 2][up->nlinks == 1 ? 0 : spread % up->nlinks];
+  return &up->links[(proto - 2) * up->nlinks + (up->nlinks == 1 ? 0 : spread % up->nlinks)];
 }
 
-/* Appends one whole request (len bytes at c->data + off) for who; connects when the link is closed. 0, -ENOMEM, or -ENOBUFS when the link already holds
- * node_backlog bytes. Nothing was queued on an error. */
+/* Appends one whole request (len bytes at c->data + off) for who. 0, -ENOMEM, or -ENOBUFS when the link already holds node_backlog bytes.
+ * Nothing was queued on an error. readonly: a read of a replica, which needs READONLY first. */
 int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t len);
+/* The same with bytes in a queue; asking: with ASKING right before it. */
+int pt_link_push_queue(pt_link *l, pt_owner who, const pt_segq *bytes, bool asking);
 
-/* Appends an internal command, whose reply is swallowed (READONLY, ASKING). 0 or -ENOMEM. */
-int pt_link_push_internal(pt_link *l, const char *resp, size_t len);
+/* A stream's request, whose bytes follow in the log as they come: only its place in the FIFO. 0 or -ENOMEM. */
+int pt_link_push_part(pt_link *l, pt_owner who);
 
-/* Writes what the log holds and the socket takes. Called once a turn for each dirty link. */
+/* Starts to connect: a new request or a probe wants it. A failure trips the node's circuit. */
+void pt_link_open(pt_link *l);
+/* Writes what the log holds and the socket takes. Once a turn for each dirty link. */
 void pt_link_flush(pt_link *l);
+/* Puts it on the worker's list of links to write. 0 or -ENOMEM. */
+int pt_link_write_later(pt_link *l);
+/* The socket is readable: reads once, passes on every reply in it (link_reply.c). May cut the link. */
+void pt_link_read(pt_link *l);
 
-/* Cuts the connection: every waiting request goes to pt_link_lost (retry.h), oldest first, with written = handed to the kernel whole. */
+/* Cuts the connection; every waiting request goes to pt_retry_on_loss, oldest first. */
 void pt_link_cut(pt_link *l, const char *reason);
-
-/* Called on a period of request_timeout / PT_LINK_TICKS: cuts a link whose oldest request is too old. */
+/* On a period of request_timeout / PT_LINK_TICKS: cuts a link that is late in connecting, or whose oldest request is. */
 void pt_link_tick(pt_link *l);
 
 #endif

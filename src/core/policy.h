@@ -18,7 +18,9 @@ struct pt_policy {
   const char *name;        /* for logs: "read_near (conf/x.lua:12)" */
   pt_request *batch;       /* [PT_BATCH], owned by the policy; the core fills batch[0..n) and reads .node back */
   pt_view *view;           /* owned by the policy; the core points owner/nodes into its own tables */
-  uint64_t calls, failures;/* requests asked, requests whose call raised or answered nonsense */
+  uint64_t calls, failures;/* requests asked, requests whose call raised or answered nonsense; counted by the implementation */
+  uint64_t aborts;         /* LuaJIT trace aborts so far, 0 for C */
+  char error[256];         /* the last failure, "file:line: text"; empty: none */
   /* Answers batch[0..n), 1 <= n <= PT_BATCH: sets .node of each. Never fails: a request whose call failed gets PT_ROUTE_FAILED. NULL: no hook, all DEFAULT. */
   void (*route)(pt_policy *p, unsigned n);
   /* What to do after a redirect or loss; *node is the id proposed by the core and may be changed. NULL: no hook. */

@@ -16,12 +16,13 @@ typedef struct pt_request {
   int16_t node;            /* out: the policy's answer: a node id, -1 DEFAULT, -2 REJECT, anything else: a failed call */
   uint16_t reserved;
   uint32_t client_ip;      /* source address, IPv4 in host order; 0 for IPv6 and unix */
-  uint64_t reserved2[1];
+  uint64_t reserved2[2];
 } pt_request;
 
 /* A node of the cluster as a policy sees it. Valid during the hook call; the ids are stable for one topology generation. */
 typedef struct pt_view_node {
   char host[64];           /* NUL-terminated, cut when longer */
+  char zone[32];           /* availability zone as the cluster tells it (Valkey 8), "" when it does not */
   uint16_t port;
   uint8_t replica;         /* 1: a replica */
   uint8_t up;              /* 1: healthy and not failing fast in this worker */

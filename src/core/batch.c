@@ -1,0 +1,92 @@
+#include "core/batch.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "core/fan.h"
+#include "core/gate.h"
+#include "core/link.h"
+#include "core/reply.h"
+#include "core/retry.h"
+#include "core/service.h"
+#include "core/upstream.h"
+
+static void refuse(pt_worker *w, pt_owner who, const pt_upstream *up, const char *why) {
+  char name[PT_UPSTREAM_NAME];
+  pt_reply_error(w, who, "ERR node %s %s; request not sent", pt_upstream_name(up, name), why);
+}
+
+/* A replica that fails fast is no reason to fail a read: the owner can answer it. */
+static pt_upstream *choose(pt_service *s, const pt_request *r) {
+  pt_upstream *up = r->node >= 0 ? s->by_node[r->node] : NULL;
+  return up && !up->open ? up : pt_service_owner(s, r->slot < PT_SLOTS ? r->slot : -1);
+}
+
+static void send_one(pt_batch *b, const pt_batched *a, const pt_request *r) {
+  pt_client *c = b->c;
+  pt_service *s = c->svc;
+  pt_worker *w = s->worker;
+  if (r->node == PT_ROUTE_REJECT) {
+    pt_reply_error(w, a->who, "ERR rejected by policy");
+    return;
+  }
+  if (r->slot < PT_SLOTS && pt_gate_stands(s, r->slot) && pt_gate_holds(s, c, r->slot, a->seq)) {
+    if (pt_retry_park(c, a->who, a->seq, r->slot, a->chunk, a->off, a->len))
+      pt_reply_error(w, a->who, "OOM puerta is out of memory; request not sent");
+    return;
+  }
+  pt_upstream *up = choose(s, r);
+  if (!up) {
+    pt_reply_error(w, a->who, "CLUSTERDOWN Hash slot not served");
+    return;
+  }
+  if (up->open) {
+    char why[128] = "fails fast: ";
+    snprintf(why + 12, sizeof why - 12, "%s", up->reason);
+    pt_count(&w->n.failfast);
+    refuse(w, a->who, up, why);
+    return;
+  }
+  int e = pt_link_push(pt_link_of(up, c->proto, c->index), a->who, a->chunk, a->off, a->len);
+  if (e)
+    refuse(w, a->who, up, e == -ENOBUFS ? "has a full backlog (node_backlog)" : "cannot be asked: puerta is out of memory");
+}
+
+void pt_batch_dispatch(pt_batch *b) {
+  if (!b->n)
+    return;
+  pt_service *s = b->c->svc;
+  uint32_t gen = b->c->gen;
+  unsigned n = b->n;
+  b->n = 0;
+  pt_service_route(s, n);
+  for (unsigned i = 0; i < n; i++) {
+    if (b->c->gen == gen)
+      send_one(b, &b->at[i], &s->policy->batch[i]);
+    else if (b->at[i].who.kind == PT_KIND_FAN)
+      pt_fan_cancel(s->worker, b->at[i].who);
+    if (b->at[i].owned)
+      pt_chunk_unref(b->at[i].chunk);
+  }
+  atomic_store_explicit(&s->worker->n.requests, atomic_load_explicit(&s->worker->n.requests, memory_order_relaxed) + n,
+                        memory_order_relaxed);
+}
+
+void pt_batch_add(pt_batch *b, pt_batched what, const pt_command *cmd, uint32_t argc, int slot, const pt_arg *key) {
+  if (b->n == PT_BATCH)
+    pt_batch_dispatch(b);
+  b->c->svc->policy->batch[b->n] = (pt_request){
+      .key = key ? key->p : NULL,
+      .key_len = key ? key->n : 0,
+      .frame = what.chunk->data + what.off,
+      .frame_len = what.len,
+      .flags = cmd->flags,
+      .slot = slot < 0 ? 0xffff : (uint16_t)slot,
+      .cmd = cmd->id,
+      .argc = argc,
+      .client = b->c->index,
+      .node = PT_ROUTE_DEFAULT,
+      .client_ip = b->c->ip,
+  };
+  b->at[b->n++] = what;
+}

@@ -1,0 +1,433 @@
+#include "core/control.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/topology.h"
+#include "core/watchdog.h"
+#include "core/worker.h"
+
+enum { ACCEPT_BURST = 64, GRACE_MS = 3000 };
+
+typedef struct pt_control pt_control;
+
+/* A listening socket and what stands behind it. */
+typedef struct door {
+  pt_control *control;
+  unsigned index;
+  int fd;
+  ev_io io;
+  pt_topology *topology;
+  bool open; /* clients are accepted: the topology is known, or GRACE_MS have passed */
+} door;
+
+struct pt_control {
+  struct ev_loop *loop;
+  pt_config *cfg;
+  const char *lua_path;
+  const pt_script *script;
+  const pt_overrides *over;
+  door *doors;
+  pt_worker **workers;
+  unsigned nworkers;
+  uint64_t next_id;
+  pt_watchdog *watchdog;
+  ev_signal hup, term, intr;
+  ev_timer grace, pause, ended;
+  bool ready, draining, stopping;
+};
+
+/* ---- accepting ---- */
+
+static pt_worker *emptiest(pt_control *k) {
+  pt_worker *best = k->workers[0];
+  for (unsigned i = 1; i < k->nworkers; i++)
+    if (atomic_load(&k->workers[i]->connected) < atomic_load(&best->connected))
+      best = k->workers[i];
+  return best;
+}
+
+static void hand_over(door *d, int fd, const pt_address *from) {
+  pt_msg *m = calloc(1, sizeof *m);
+  if (!m || pt_socket_tune(fd)) {
+    close(fd);
+    free(m);
+    return;
+  }
+  pt_worker *w = emptiest(d->control);
+  *m = (pt_msg){.kind = PT_MSG_CLIENT, .listener = d->index, .fd = fd, .id = ++d->control->next_id, .port = pt_address_port(from),
+                .ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0};
+  atomic_fetch_add(&w->connected, 1);
+  pt_inbox_post(&w->inbox, m);
+}
+
+static void on_accept(struct ev_loop *loop, ev_io *io, int events) {
+  (void)events;
+  door *d = io->data;
+  for (unsigned i = 0; i < ACCEPT_BURST; i++) {
+    pt_address from = {.len = sizeof from.in6};
+    int fd = accept4(io->fd, &from.sa, &from.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      hand_over(d, fd, &from);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      static pt_log_rate rate;
+      pt_log_every(&rate, PT_LOG_ERROR, "accept", "%s: %s: new clients wait", d->control->cfg->listeners[d->index].name,
+                   strerror(errno));
+      for (unsigned k = 0; k < d->control->cfg->nlisteners; k++)
+        ev_io_stop(loop, &d->control->doors[k].io);
+      ev_timer_set(&d->control->pause, 0.1, 0.);
+      ev_timer_start(loop, &d->control->pause);
+      return;
+    } else if (errno != EINTR && errno != ECONNABORTED) {
+      return;
+    }
+  }
+}
+
+static void accept_now(door *d) {
+  if (d->fd < 0)
+    return;
+  d->open = true;
+  ev_io_start(d->control->loop, &d->io);
+}
+
+static void on_pause(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)loop, (void)events;
+  pt_control *k = t->data;
+  for (unsigned i = 0; i < k->cfg->nlisteners; i++)
+    if (k->doors[i].open)
+      accept_now(&k->doors[i]);
+}
+
+/* A cluster that cannot be reached: from now on clients hear so instead of waiting. */
+static void on_grace(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)loop, (void)events;
+  pt_control *k = t->data;
+  for (unsigned i = 0; i < k->cfg->nlisteners; i++)
+    if (!k->doors[i].open) {
+      pt_warn("ready", "%s: no node answers yet; clients are told so", k->cfg->listeners[i].name);
+      accept_now(&k->doors[i]);
+    }
+}
+
+/* ---- topologies ---- */
+
+static void on_topology(void *arg, pt_cluster *c) {
+  door *d = arg;
+  pt_control *k = d->control;
+  for (unsigned i = 0; i < k->nworkers; i++) {
+    pt_msg *m = calloc(1, sizeof *m);
+    if (!m) {
+      pt_error("topology", "out of memory: worker %u keeps the old one", i);
+      continue;
+    }
+    *m = (pt_msg){.kind = PT_MSG_CLUSTER, .listener = d->index, .fd = -1, .cluster = pt_cluster_ref(c)};
+    pt_inbox_post(&k->workers[i]->inbox, m);
+  }
+  pt_cluster_unref(c);
+  if (!d->open && !k->draining)
+    accept_now(d);
+  bool all = true;
+  for (unsigned i = 0; i < k->cfg->nlisteners; i++)
+    all &= pt_topology_current(k->doors[i].topology) != NULL;
+  if (all && !k->ready) {
+    k->ready = true;
+    pt_info("ready", "serving with %u worker%s", k->nworkers, k->nworkers == 1 ? "" : "s");
+  }
+}
+
+/* ---- policies and reload ---- */
+
+static void free_policies(pt_policy **p, unsigned n) {
+  for (unsigned i = 0; p && i < n; i++)
+    if (p[i])
+      p[i]->free(p[i]);
+  free(p);
+}
+
+/* One policy for each listener. NULL: it has been logged why. */
+static pt_policy **make_policies(pt_control *k, const pt_config *cfg) {
+  pt_policy **p = calloc(cfg->nlisteners, sizeof(pt_policy *));
+  for (unsigned i = 0; p && i < cfg->nlisteners; i++) {
+    const pt_policy_config *pc = &cfg->listeners[i].policy;
+    char err[512] = "out of memory";
+    p[i] = !strcmp(pc->name, "c") ? pt_policy_c() : k->script->policy(pc, k->lua_path, err, sizeof err);
+    if (!p[i]) {
+      pt_error("policy", "%s", err);
+      free_policies(p, cfg->nlisteners);
+      return NULL;
+    }
+  }
+  return p;
+}
+
+static void apply_overrides(const pt_overrides *over, pt_config *cfg) {
+  if (over->workers >= 0)
+    cfg->workers = (unsigned)over->workers;
+  pt_log_setup(pt_log_level(over->log_level ? over->log_level : cfg->log_level), cfg->log_format == PT_LOG_JSON);
+}
+
+static void log_errors(char *errors) {
+  for (char *line = errors ? strtok(errors, "\n") : NULL; line; line = strtok(NULL, "\n"))
+    pt_error("config", "%s", line);
+  free(errors);
+}
+
+/* Everything that can fail is done before anything is handed out. */
+static void publish(pt_control *k, pt_config *cfg) {
+  pt_policy ***sets = calloc(k->nworkers, sizeof(pt_policy **));
+  pt_msg **msgs = calloc(k->nworkers, sizeof(pt_msg *));
+  unsigned made = 0;
+  if (sets && msgs)
+    while (made < k->nworkers && (msgs[made] = calloc(1, sizeof **msgs)) && (sets[made] = make_policies(k, cfg)))
+      made++;
+  if (made < k->nworkers) {
+    for (unsigned i = 0; i <= made && msgs && i < k->nworkers; i++) {
+      free(msgs[i]);
+      free_policies(sets ? sets[i] : NULL, cfg->nlisteners);
+    }
+    pt_error("reload", "configuration not applied; generation %llu serves on", (unsigned long long)k->cfg->generation);
+    pt_config_unref(cfg);
+    goto out;
+  }
+  apply_overrides(k->over, cfg);
+  cfg->generation = k->cfg->generation + 1;
+  for (unsigned i = 0; i < k->nworkers; i++) {
+    *msgs[i] = (pt_msg){.kind = PT_MSG_CONFIG, .fd = -1, .cfg = pt_config_ref(cfg), .policies = sets[i]};
+    pt_inbox_post(&k->workers[i]->inbox, msgs[i]);
+  }
+  for (unsigned i = 0; i < cfg->nlisteners; i++)
+    pt_topology_reconfigure(k->doors[i].topology, cfg);
+  pt_watchdog_limits(k->watchdog, cfg->watchdog_warn, cfg->watchdog_abort);
+  pt_config_unref(k->cfg);
+  k->cfg = cfg;
+  pt_info("reload", "generation %llu serves", (unsigned long long)cfg->generation);
+out:
+  free(sets);
+  free(msgs);
+}
+
+static void on_hup(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)events;
+  pt_control *k = s->data;
+  pt_config *cfg = NULL;
+  char *errors = NULL, why[256];
+  if (k->draining)
+    return;
+  if (k->script->load(k->cfg->file, k->lua_path, &cfg, &errors)) {
+    log_errors(errors);
+    pt_error("reload", "configuration not applied; generation %llu serves on", (unsigned long long)k->cfg->generation);
+    return;
+  }
+  if (k->over->workers >= 0)
+    cfg->workers = (unsigned)k->over->workers;
+  if (pt_config_restart_diff(k->cfg, cfg, why, sizeof why)) {
+    pt_error("reload", "%s can only change with a restart; configuration not applied, generation %llu serves on", why,
+             (unsigned long long)k->cfg->generation);
+    pt_config_unref(cfg);
+    return;
+  }
+  publish(k, cfg);
+}
+
+/* ---- ending ---- */
+
+static void tell_workers(pt_control *k, pt_msg_kind kind) {
+  for (unsigned i = 0; i < k->nworkers; i++) {
+    pt_msg *m = calloc(1, sizeof *m);
+    if (!m)
+      _exit(1); /* asked to end and no memory to do it well */
+    *m = (pt_msg){.kind = kind, .fd = -1, .drain_ms = k->cfg->drain_timeout};
+    pt_inbox_post(&k->workers[i]->inbox, m);
+  }
+}
+
+static void close_doors(pt_control *k) {
+  for (unsigned i = 0; i < k->cfg->nlisteners; i++) {
+    door *d = &k->doors[i];
+    ev_io_stop(k->loop, &d->io);
+    if (d->fd >= 0)
+      close(d->fd);
+    d->fd = -1;
+    d->open = true; /* nothing opens it again */
+  }
+}
+
+static void on_ended(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)events;
+  pt_control *k = t->data;
+  for (unsigned i = 0; i < k->nworkers; i++)
+    if (!atomic_load(&k->workers[i]->ended))
+      return;
+  ev_break(loop, EVBREAK_ALL);
+}
+
+static void stop(pt_control *k) {
+  if (k->stopping)
+    return;
+  k->draining = k->stopping = true;
+  pt_info("stop", "stopping");
+  close_doors(k);
+  tell_workers(k, PT_MSG_STOP);
+  ev_timer_again(k->loop, &k->ended);
+}
+
+static void on_int(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)events;
+  stop(s->data);
+}
+
+static void on_term(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)events;
+  pt_control *k = s->data;
+  if (k->draining) {
+    stop(k);
+    return;
+  }
+  k->draining = true;
+  pt_info("drain", "no new clients; finishing what is in flight, at most %llu ms", (unsigned long long)k->cfg->drain_timeout);
+  close_doors(k);
+  tell_workers(k, PT_MSG_DRAIN);
+  ev_timer_again(k->loop, &k->ended);
+}
+
+/* ---- starting ---- */
+
+static int open_doors(pt_control *k) {
+  for (unsigned i = 0; i < k->cfg->nlisteners; i++) {
+    const pt_listener_config *lc = &k->cfg->listeners[i];
+    door *d = &k->doors[i];
+    pt_address a;
+    int fd = pt_address_parse(&a, lc->bind.host, lc->bind.port);
+    if (fd == 0)
+      fd = pt_listen(&a, (int)lc->backlog);
+    if (fd < 0) {
+      pt_error("listen", "%s: listener \"%s\": cannot bind %s:%u: %s", lc->where, lc->name, lc->bind.host, lc->bind.port,
+               fd == -EINVAL ? "bind needs a numeric address" : strerror(-fd));
+      return -1;
+    }
+    d->fd = fd;
+    ev_io_set(&d->io, fd, EV_READ);
+    pt_info("listen", "%s: %s:%u", lc->name, lc->bind.host, lc->bind.port);
+  }
+  return 0;
+}
+
+static unsigned cores(void) {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+static int start_workers(pt_control *k) {
+  unsigned want = k->cfg->workers ? k->cfg->workers : cores();
+  pt_topology **topologies = calloc(k->cfg->nlisteners, sizeof(pt_topology *));
+  k->workers = calloc(want, sizeof(pt_worker *));
+  for (unsigned i = 0; i < k->cfg->nlisteners && topologies; i++) {
+    if (!(k->doors[i].topology = pt_topology_start(k->loop, k->cfg, i, on_topology, &k->doors[i])))
+      goto fail;
+    topologies[i] = k->doors[i].topology;
+  }
+  while (topologies && k->workers && k->nworkers < want) {
+    pt_policy **policies = make_policies(k, k->cfg);
+    if (!policies)
+      break;
+    k->workers[k->nworkers] = pt_worker_start(k->nworkers, k->cfg, policies, topologies);
+    free_policies(policies, k->cfg->nlisteners); /* what the worker took is NULL there */
+    if (!k->workers[k->nworkers])
+      goto fail;
+    k->nworkers++;
+  }
+  free(topologies);
+  return k->nworkers == want ? 0 : -1;
+fail:
+  pt_error("start", "out of memory or threads");
+  free(topologies);
+  return -1;
+}
+
+static void raise_file_limit(void) {
+  struct rlimit r;
+  if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+    r.rlim_cur = r.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &r);
+  }
+}
+
+static void watch_signal(pt_control *k, ev_signal *s, void (*cb)(struct ev_loop *, ev_signal *, int), int sig) {
+  ev_signal_init(s, cb, sig);
+  s->data = k;
+  ev_signal_start(k->loop, s);
+}
+
+static void sum_up(pt_control *k) {
+  unsigned long long requests = 0, accepted = 0, redirects = 0, lost = 0, failures = 0;
+  for (unsigned i = 0; i < k->nworkers; i++) {
+    pt_counters *n = &k->workers[i]->n;
+    requests += atomic_load(&n->requests);
+    accepted += atomic_load(&n->accepted);
+    redirects += atomic_load(&n->redirects);
+    lost += atomic_load(&n->lost);
+    failures += atomic_load(&n->policy_failures);
+  }
+  pt_info("stop", "%llu requests of %llu clients; %llu redirects, %llu lost on a node, %llu policy failures", requests, accepted, redirects,
+          lost, failures);
+}
+
+int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script, const pt_overrides *over) {
+  pt_control k = {.cfg = cfg, .lua_path = lua_path, .script = script, .over = over, .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
+  int code = 1;
+  cfg->generation = 1;
+  apply_overrides(over, cfg);
+  raise_file_limit();
+  signal(SIGPIPE, SIG_IGN);
+  k.doors = calloc(cfg->nlisteners, sizeof *k.doors);
+  if (!k.loop || !k.doors)
+    goto out;
+  for (unsigned i = 0; i < cfg->nlisteners; i++) {
+    k.doors[i] = (door){.control = &k, .index = i, .fd = -1};
+    ev_io_init(&k.doors[i].io, on_accept, -1, EV_READ);
+    k.doors[i].io.data = &k.doors[i];
+  }
+  ev_timer_init(&k.grace, on_grace, GRACE_MS / 1000., 0.);
+  ev_timer_init(&k.pause, on_pause, 0.1, 0.);
+  ev_timer_init(&k.ended, on_ended, 0.005, 0.005);
+  k.grace.data = k.pause.data = k.ended.data = &k;
+  watch_signal(&k, &k.hup, on_hup, SIGHUP);
+  watch_signal(&k, &k.term, on_term, SIGTERM);
+  watch_signal(&k, &k.intr, on_int, SIGINT);
+  if (open_doors(&k) || start_workers(&k))
+    goto out;
+  k.watchdog = pt_watchdog_start(k.workers, k.nworkers, cfg->watchdog_warn, cfg->watchdog_abort);
+  if (!k.watchdog)
+    goto out;
+  ev_timer_start(k.loop, &k.grace);
+  ev_run(k.loop, 0);
+  code = 0;
+out:
+  if (k.doors)
+    close_doors(&k);
+  if (!k.stopping && code)
+    tell_workers(&k, PT_MSG_STOP);
+  pt_watchdog_stop(k.watchdog);
+  if (!code)
+    sum_up(&k);
+  for (unsigned i = 0; i < k.nworkers; i++)
+    pt_worker_join(k.workers[i]);
+  for (unsigned i = 0; k.doors && i < k.cfg->nlisteners; i++)
+    pt_topology_stop(k.doors[i].topology);
+  free(k.workers);
+  free(k.doors);
+  pt_config_unref(k.cfg);
+  if (k.loop)
+    ev_loop_destroy(k.loop);
+  return code;
+}

@@ -1,0 +1,28 @@
+/* The control thread: signals, accepting clients, reload, publishing topologies. It runs on the thread that calls pt_control_run.
+ *
+ *   SIGHUP   reload the configuration; a file that is not good leaves the old one in force
+ *   SIGTERM  drain: stop accepting, finish what is in flight, at most drain_timeout
+ *   SIGINT   stop at once (also the second SIGTERM)
+ */
+#ifndef PT_CORE_CONTROL_H
+#define PT_CORE_CONTROL_H
+
+#include "core/config.h"
+#include "core/policy.h"
+
+/* What the core needs of the room that knows Lua. Contracts: script/config_lua.h, script/policy_lua.h. */
+typedef struct pt_script {
+  int (*load)(const char *file, const char *lua_path, pt_config **out, char **errors);
+  pt_policy *(*policy)(const pt_policy_config *pc, const char *lua_path, char *err, size_t errsize);
+} pt_script;
+
+/* Command line settings that win over the file. */
+typedef struct pt_overrides {
+  int workers;           /* -1: none */
+  const char *log_level; /* NULL: none */
+} pt_overrides;
+
+/* Serves until a signal ends it. Takes over one reference of cfg. Returns the process's exit code; what went wrong is in the log. */
+int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script, const pt_overrides *over);
+
+#endif

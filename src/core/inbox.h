@@ -1,0 +1,42 @@
+/* What the control thread hands to a worker. Posting never waits for the worker; the worker takes everything between two turns, in order. */
+#ifndef PT_CORE_INBOX_H
+#define PT_CORE_INBOX_H
+
+#include <ev.h>
+#include <stdatomic.h>
+
+#include "core/cluster.h"
+#include "core/config.h"
+#include "core/policy.h"
+
+typedef enum pt_msg_kind { PT_MSG_CLIENT, PT_MSG_CONFIG, PT_MSG_CLUSTER, PT_MSG_DRAIN, PT_MSG_STOP } pt_msg_kind;
+
+/* malloc'ed by the sender, freed by the receiver; what it holds changes hands with it. */
+typedef struct pt_msg {
+  struct pt_msg *next;
+  pt_msg_kind kind;
+  unsigned listener;     /* CLIENT, CLUSTER */
+  int fd;                /* CLIENT */
+  uint32_t ip;
+  uint16_t port;
+  uint64_t id;
+  pt_config *cfg;        /* CONFIG: one reference */
+  pt_policy **policies;  /* CONFIG: malloc'ed array, one a listener */
+  pt_cluster *cluster;   /* CLUSTER: one reference */
+  uint64_t drain_ms;     /* DRAIN */
+} pt_msg;
+
+typedef struct pt_inbox {
+  _Atomic(pt_msg *) last; /* newest first */
+  struct ev_loop *loop;
+  ev_async wake;
+} pt_inbox;
+
+/* Any thread. */
+void pt_inbox_post(pt_inbox *b, pt_msg *m);
+/* The worker: all messages, oldest first; NULL: none. */
+pt_msg *pt_inbox_take(pt_inbox *b);
+/* Frees a message and what it still holds. */
+void pt_msg_free(pt_msg *m);
+
+#endif

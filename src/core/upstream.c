@@ -1,0 +1,90 @@
+#include "core/upstream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "core/link.h"
+#include "core/topology.h"
+
+char *pt_upstream_name(const pt_upstream *up, char *out) {
+  snprintf(out, PT_UPSTREAM_NAME, strchr(up->host, ':') ? "[%s]:%u" : "%s:%u", up->host, up->port);
+  return out;
+}
+
+pt_upstream *pt_upstream_get(pt_service *s, const char *host, uint16_t port) {
+  for (unsigned i = 0; i < s->nups; i++)
+    if (s->ups[i]->port == port && !strcmp(s->ups[i]->host, host))
+      return s->ups[i];
+  pt_upstream **ups = realloc(s->ups, (s->nups + 1) * sizeof *ups);
+  if (!ups)
+    return NULL;
+  s->ups = ups;
+  pt_upstream *up = calloc(1, sizeof *up);
+  unsigned nlinks = s->lc->connections;
+  if (!up || !(up->links = malloc(2 * nlinks * sizeof *up->links))) {
+    free(up);
+    return NULL;
+  }
+  up->svc = s;
+  snprintf(up->host, sizeof up->host, "%s", host);
+  up->port = port;
+  up->node = PT_NODE_NONE;
+  up->nlinks = nlinks;
+  for (unsigned i = 0; i < 2 * nlinks; i++)
+    pt_link_init(&up->links[i], up, i < nlinks ? 2 : 3);
+  return s->ups[s->nups++] = up;
+}
+
+void pt_upstream_trip(pt_upstream *up, const char *reason) {
+  pt_service *s = up->svc;
+  char name[PT_UPSTREAM_NAME];
+  if (reason != up->reason)
+    snprintf(up->reason, sizeof up->reason, "%s", reason);
+  if (!up->open)
+    pt_warn("node", "%s: %s fails fast: %s", s->lc->name, pt_upstream_name(up, name), up->reason);
+  up->open = true;
+  up->open_until = s->worker->now + s->lc->retry_interval * PT_NS_PER_MS;
+  pt_topology_hint(s->topology, NULL, 0);
+}
+
+void pt_upstream_heal(pt_upstream *up) {
+  char name[PT_UPSTREAM_NAME];
+  if (!up->open)
+    return;
+  up->open = false;
+  pt_info("node", "%s: %s is back", up->svc->lc->name, pt_upstream_name(up, name));
+}
+
+void pt_upstream_suspect(pt_upstream *up) { pt_topology_hint(up->svc->topology, NULL, 0); }
+
+void pt_upstream_tick(pt_upstream *up) {
+  for (unsigned i = 0; i < 2 * up->nlinks; i++)
+    pt_link_tick(&up->links[i]);
+  if (up->open && up->svc->worker->now >= up->open_until && up->links[0].state == PT_LINK_CLOSED && up->node != PT_NODE_NONE)
+    pt_link_open(&up->links[0]);
+}
+
+uint32_t pt_upstream_inflight(const pt_upstream *up) {
+  uint32_t n = 0;
+  for (unsigned i = 0; i < 2 * up->nlinks; i++)
+    n += up->links[i].ftail - up->links[i].fhead;
+  return n;
+}
+
+void pt_upstream_sweep(pt_service *s, bool all) {
+  unsigned kept = 0;
+  for (unsigned i = 0; i < s->nups; i++) {
+    pt_upstream *up = s->ups[i];
+    if (!all && (up->node != PT_NODE_NONE || up->refs || pt_upstream_inflight(up))) {
+      s->ups[kept++] = up;
+      continue;
+    }
+    for (unsigned k = 0; k < 2 * up->nlinks; k++)
+      pt_link_free(&up->links[k]);
+    free(up->links);
+    free(up);
+  }
+  s->nups = kept;
+}

@@ -1,0 +1,292 @@
+#include "core/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/client.h"
+#include "core/fan.h"
+#include "core/gate.h"
+#include "core/link.h"
+#include "core/reply.h"
+#include "core/retry.h"
+#include "core/service.h"
+#include "core/stream.h"
+
+enum { COALESCE_MIN = 8, COALESCE_SHARE = 4 };
+
+int pt_list_add(pt_list *l, uint32_t v) {
+  if (l->n == l->cap) {
+    uint32_t cap = l->cap ? l->cap * 2 : 64;
+    uint32_t *more = realloc(l->at, cap * sizeof *more);
+    if (!more)
+      return -ENOMEM;
+    l->at = more;
+    l->cap = cap;
+  }
+  l->at[l->n++] = v;
+  return 0;
+}
+
+pt_chunk *pt_worker_scratch(pt_worker *w, uint32_t room) {
+  pt_chunk *c = w->scratch;
+  if (c && c->refs == 1)
+    c->fill = 0;
+  if (c && c->cap - c->fill >= room)
+    return c;
+  if (c)
+    pt_chunk_unref(c);
+  return w->scratch = pt_chunk_new(&w->pool, room > PT_CHUNK_LARGE ? room : PT_CHUNK_LARGE);
+}
+
+/* ---- the end of a turn ---- */
+
+/* Works through a list that may grow meanwhile; fn gets open clients only. */
+static void each(pt_worker *w, pt_list *l, void (*fn)(pt_client *)) {
+  for (uint32_t i = 0; i < l->n; i++) {
+    pt_client *c = pt_client_at(w, l->at[i]);
+    if (c->gen & 1)
+      fn(c);
+  }
+  l->n = 0;
+}
+
+static void resume(pt_client *c) {
+  if (c->flags & PT_CLIENT_RESUME)
+    pt_client_resume(c);
+}
+
+static void pump(pt_client *c) {
+  if (c->flags & PT_CLIENT_PUMP)
+    pt_retry_pump(c);
+}
+
+static void flush(pt_client *c) {
+  if (c->flags & PT_CLIENT_DIRTY) {
+    c->flags &= (uint16_t)~PT_CLIENT_DIRTY;
+    pt_client_flush(c, false);
+  }
+}
+
+static void flush_held(pt_client *c) {
+  if (c->flags & PT_CLIENT_HELD) {
+    c->flags &= (uint16_t)~PT_CLIENT_HELD;
+    pt_client_flush(c, true);
+  }
+}
+
+static void flush_links(pt_worker *w) {
+  for (uint32_t i = 0; i < w->ndirty_links; i++) {
+    pt_link *l = w->dirty_links[i];
+    if (!l)
+      continue;
+    l->dirty = false;
+    pt_link_flush(l);
+  }
+  w->ndirty_links = 0;
+}
+
+/* Few events while many requests are in flight: a short sleep lets requests of many clients arrive together, and one write serve them. */
+static void coalesce(pt_worker *w) {
+  if (w->coalesce_ns && w->inflight >= COALESCE_MIN && w->events && w->events < w->inflight / COALESCE_SHARE) {
+    struct timespec t = {0, (long)w->coalesce_ns};
+    nanosleep(&t, NULL);
+  }
+}
+
+static void check_drain(pt_worker *w) {
+  if (!w->draining)
+    return;
+  uint32_t busy = 0;
+  for (uint32_t i = 0; i < w->nclients; i++) {
+    pt_client *c = pt_client_at(w, i);
+    if (!(c->gen & 1))
+      continue;
+    if (c->head == c->tail && !c->out.bytes && !c->in)
+      pt_client_close(c, NULL);
+    else
+      busy++;
+  }
+  if (!busy || w->now >= w->drain_until)
+    ev_break(w->loop, EVBREAK_ALL);
+}
+
+static void on_prepare(struct ev_loop *loop, ev_prepare *p, int events) {
+  (void)loop, (void)events;
+  pt_worker *w = p->data;
+  do {
+    each(w, &w->pump, pump);
+    each(w, &w->resume, resume);
+    flush_links(w);
+    each(w, &w->dirty, flush);
+  } while (w->pump.n || w->resume.n || w->ndirty_links);
+  for (unsigned i = 0; i < w->nsvcs; i++)
+    if (w->svcs[i]->fences)
+      pt_fence_check(w->svcs[i]);
+  pt_stream_bury(w);
+  if (w->waiting && !ev_is_active(&w->retry_timer))
+    ev_timer_again(w->loop, &w->retry_timer);
+  check_drain(w);
+  coalesce(w);
+  w->events = 0;
+}
+
+static void on_check(struct ev_loop *loop, ev_check *c, int events) {
+  (void)loop, (void)events;
+  pt_worker *w = c->data;
+  w->now = pt_now_ns();
+  w->turn++;
+}
+
+static void on_held(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)loop, (void)events;
+  pt_worker *w = t->data;
+  each(w, &w->held, flush_held);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)events;
+  pt_worker *w = t->data;
+  pt_retry_look_again(w);
+  if (!w->waiting && !w->draining) /* a drain is looked at after every turn: the timer makes turns */
+    ev_timer_stop(loop, t);
+}
+
+/* ---- the inbox ---- */
+
+static void adopt(pt_worker *w, pt_msg *m) {
+  if (w->draining || pt_client_open(w->svcs[m->listener], m->fd, m->ip, m->port, m->id))
+    atomic_fetch_sub(&w->connected, 1); /* pt_msg_free closes it */
+  else
+    m->fd = -1;
+}
+
+static void configure(pt_worker *w, pt_msg *m) {
+  for (unsigned i = 0; i < w->nsvcs; i++) {
+    pt_service_configure(w->svcs[i], pt_config_ref(m->cfg), m->policies[i]);
+    m->policies[i] = NULL;
+  }
+  w->coalesce_ns = m->cfg->coalesce * 1000;
+}
+
+static void on_message(struct ev_loop *loop, ev_async *a, int events) {
+  (void)events;
+  pt_worker *w = a->data;
+  for (pt_msg *m = pt_inbox_take(&w->inbox), *next; m; m = next) {
+    next = m->next;
+    switch (m->kind) {
+    case PT_MSG_CLIENT:
+      adopt(w, m);
+      break;
+    case PT_MSG_CONFIG:
+      configure(w, m);
+      break;
+    case PT_MSG_CLUSTER:
+      pt_service_apply(w->svcs[m->listener], m->cluster);
+      m->cluster = NULL;
+      break;
+    case PT_MSG_DRAIN:
+      w->draining = true;
+      w->drain_until = w->now + m->drain_ms * PT_NS_PER_MS;
+      ev_timer_again(loop, &w->retry_timer);
+      break;
+    case PT_MSG_STOP:
+      ev_break(loop, EVBREAK_ALL);
+      break;
+    }
+    pt_msg_free(m);
+  }
+}
+
+/* ---- life ---- */
+
+static void free_worker(pt_worker *w) {
+  for (pt_msg *m = pt_inbox_take(&w->inbox), *next; m; m = next) {
+    next = m->next;
+    pt_msg_free(m);
+  }
+  for (uint32_t i = 0; i < w->nclients; i++)
+    pt_client_close(pt_client_at(w, i), NULL);
+  pt_stream_bury(w);
+  pt_retry_free_all(w);
+  pt_fan_free_all(w);
+  for (unsigned i = 0; i < w->nsvcs; i++)
+    pt_service_free(w->svcs[i]);
+  for (uint32_t i = 0; i < w->nclients; i += PT_CLIENT_BLOCK)
+    free(w->clients[i / PT_CLIENT_BLOCK]);
+  if (w->scratch)
+    pt_chunk_unref(w->scratch);
+  pt_pool_free(&w->pool);
+  free(w->clients);
+  free(w->svcs);
+  free(w->dirty.at);
+  free(w->held.at);
+  free(w->resume.at);
+  free(w->pump.at);
+  free(w->dirty_links);
+  if (w->loop)
+    ev_loop_destroy(w->loop);
+  free(w);
+}
+
+static void *run(void *arg) {
+  pt_worker *w = arg;
+  prctl(PR_SET_NAME, "puerta-worker");
+  prctl(PR_SET_TIMERSLACK, 1);
+  w->now = pt_now_ns();
+  ev_run(w->loop, 0);
+  atomic_store(&w->ended, true);
+  return NULL;
+}
+
+static void watchers(pt_worker *w) {
+  ev_prepare_init(&w->prepare, on_prepare);
+  ev_check_init(&w->check, on_check);
+  ev_set_priority(&w->check, EV_MAXPRI); /* the time is taken before anything happens */
+  ev_init(&w->held_timer, on_held);
+  ev_timer_init(&w->retry_timer, on_retry, 0.005, 0.005);
+  ev_async_init(&w->inbox.wake, on_message);
+  w->prepare.data = w->check.data = w->held_timer.data = w->retry_timer.data = w->inbox.wake.data = w;
+  w->inbox.loop = w->loop;
+  ev_prepare_start(w->loop, &w->prepare);
+  ev_check_start(w->loop, &w->check);
+  ev_async_start(w->loop, &w->inbox.wake);
+}
+
+pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_policy **policies, struct pt_topology **topologies) {
+  pt_worker *w = calloc(1, sizeof *w);
+  if (!w)
+    return NULL;
+  w->index = index;
+  w->now = pt_now_ns();
+  w->turn = 1;
+  w->coalesce_ns = cfg->coalesce * 1000;
+  pt_pool_init(&w->pool);
+  w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+  w->svcs = calloc(cfg->nlisteners, sizeof(pt_service *));
+  if (!w->loop || !w->svcs)
+    goto fail;
+  watchers(w);
+  for (; w->nsvcs < cfg->nlisteners; w->nsvcs++) {
+    unsigned i = w->nsvcs;
+    if (!(w->svcs[i] = pt_service_new(w, i, pt_config_ref(cfg), policies[i], topologies[i])))
+      goto fail;
+    policies[i] = NULL;
+  }
+  if (pthread_create(&w->thread, NULL, run, w))
+    goto fail;
+  return w;
+fail:
+  free_worker(w);
+  return NULL;
+}
+
+void pt_worker_join(pt_worker *w) {
+  pthread_join(w->thread, NULL);
+  free_worker(w);
+}

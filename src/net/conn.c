@@ -1,0 +1,47 @@
+#include "net/conn.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void pt_conn_open(pt_conn *c, struct ev_loop *loop, int fd, int events, pt_conn_ready *ready, void *owner) {
+  ev_io_init(&c->io, ready, fd, events);
+  c->io.data = owner;
+  ev_io_start(loop, &c->io);
+}
+
+void pt_conn_watch(pt_conn *c, struct ev_loop *loop, int events) {
+  int now = ev_is_active(&c->io) ? c->io.events & (EV_READ | EV_WRITE) : 0;
+  if (now == events)
+    return;
+  ev_io_stop(loop, &c->io);
+  if (events) {
+    ev_io_set(&c->io, c->io.fd, events);
+    ev_io_start(loop, &c->io);
+  }
+}
+
+void pt_conn_close(pt_conn *c, struct ev_loop *loop) {
+  if (c->io.fd < 0)
+    return;
+  ev_io_stop(loop, &c->io);
+  close(c->io.fd);
+  c->io.fd = -1;
+}
+
+ssize_t pt_conn_read(pt_conn *c, void *out, size_t n) {
+  ssize_t got;
+  do
+    got = recv(c->io.fd, out, n, 0);
+  while (got < 0 && errno == EINTR);
+  return got < 0 ? -errno : got;
+}
+
+ssize_t pt_conn_write(pt_conn *c, struct iovec *iov, unsigned n) {
+  struct msghdr m = {.msg_iov = iov, .msg_iovlen = n};
+  ssize_t put;
+  do
+    put = n == 1 ? send(c->io.fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL) : sendmsg(c->io.fd, &m, MSG_NOSIGNAL);
+  while (put < 0 && errno == EINTR);
+  return put < 0 ? -errno : put;
+}

@@ -1,0 +1,227 @@
+"""Bytes in, bytes out: any fragmentation, inline commands, protocol errors, RESP3, very large values."""
+import random
+import socket
+import threading
+import time
+
+import pytest
+from resp import Conn, Error, Map, encode, typed
+from slots import key_in
+
+# Whole requests of every shape, with the same replies each time: multibulk, inline, empty lines, fan-out, errors, an empty value, binary.
+SHAPES = [
+    encode("SET", "{f}a", "x" * 37),
+    encode("GET", "{f}a"),
+    b"PING\r\n",
+    encode("MSET", "f1", "one", "f2", "two", "f3", ""),
+    b"*0\r\n",
+    encode("MGET", "f1", "f2", "f3", "f-none"),
+    b"\r\n",
+    encode("SET", "f4", bytes(range(256))),
+    encode("GET", "f4"),
+    b'set f5 "a b\\x41\\n"\n',
+    encode("GET", "f5"),
+    encode("ECHO", "\r\n$3\r\n"),
+    encode("NOSUCH", "command"),
+    encode("LPUSH", "f4", "wrong type"),
+    encode("DEL", "f1", "f2", "f3", "f4", "f5", "{f}a"),
+]
+RAW = b"".join(SHAPES)
+REPLIES = len(SHAPES) - 2  # an empty line and *0 have none
+
+
+def answers(c, pieces, pause=0.0):
+    for piece in pieces:
+        c.send(piece)
+        if pause:
+            time.sleep(pause)
+    return [typed(c.read()) for _ in range(REPLIES)]
+
+
+@pytest.fixture(scope="module")
+def whole(proxy):
+    with proxy.connect() as c:
+        got = answers(c, [RAW])
+    with proxy.connect() as c:
+        single = [typed(r) for s in SHAPES if s not in (b"*0\r\n", b"\r\n") for r in [(c.send(s), c.read())[1]]]
+    assert got == single
+    assert got[4] == ("list", [("bytes", b"one"), ("bytes", b"two"), ("bytes", b""), ("NoneType", None)])
+    assert got[6] == ("bytes", bytes(range(256))) and got[8] == ("bytes", b"a bA\n") and got[-1] == ("int", 6)
+    return got
+
+
+def test_every_split_point(proxy, whole):
+    with proxy.connect() as c:
+        for i in range(1, len(RAW)):
+            assert answers(c, [RAW[:i], RAW[i:]], pause=0.0015) == whole, f"split at {i}"
+
+
+def test_byte_by_byte(proxy, whole):
+    with proxy.connect() as c:
+        assert answers(c, [RAW[i : i + 1] for i in range(len(RAW))], pause=0.0005) == whole
+
+
+def test_random_pieces(proxy, whole):
+    rng = random.Random(3)
+    with proxy.connect() as c:
+        for _ in range(150):
+            cuts = sorted(rng.sample(range(1, len(RAW)), rng.randint(2, 12)))
+            pieces = [RAW[a:b] for a, b in zip([0, *cuts], [*cuts, len(RAW)])]
+            assert answers(c, pieces, pause=0.0004) == whole, cuts
+
+
+def test_pieces_larger_than_a_read(proxy):
+    """Frames that begin and end anywhere in the 64 KiB of a read."""
+    rng = random.Random(5)
+    with proxy.connect() as c:
+        for _ in range(20):
+            values = [rng.randbytes(rng.choice((0, 1, 900, 1025, 4095, 4097, 16384, 65535, 65536, 70000))) for _ in range(24)]
+            raw = b"".join(encode("SET", f"big{i}", v) + encode("GET", f"big{i}") for i, v in enumerate(values))
+            sender = threading.Thread(target=c.send, args=(raw,))
+            sender.start()
+            for v in values:
+                assert c.read() == "OK"
+                assert c.read() == v
+            sender.join()
+
+
+@pytest.mark.parametrize("line", [
+    b"PING\r\n", b"ping\n", b"  PING  \r\n", b"\r\n\r\nPING\r\n", b"SET il v\r\n", b'SET il "two words"\r\n', b"SET il 'it\\'s'\r\n",
+    b'SET il "\\x00\\xff\\n\\t\\"q"\r\n', b'SET il ""\r\n', b"GET il\r\n", b"ECHO " + b"x" * 60000 + b"\r\n", b'ECHO "a"b\r\n', b"GET 'open\r\n",
+    b'GET "open\r\n', b"NOSUCH a b\r\n", b"GET\r\n",
+])
+def test_inline_as_redis(proxy, plain, line):
+    raw = line + b"*1\r\n$4\r\nQUIT\r\n"
+    assert exchange(proxy.port, raw) == exchange(plain.port, raw)
+
+
+def exchange(port, raw):
+    """Everything the peer answers before it closes."""
+    with Conn(port, timeout=15) as c:
+        try:
+            c.send(raw)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        return c.closed()
+
+
+@pytest.mark.parametrize("bad", [
+    b"*1\r\n+PING\r\n", b"*2\r\n$4\r\nECHO\r\n:1\r\n", b"*abc\r\n", b"*2147483648\r\n", b"*99999999999999999999\r\n", b"*1\r\n$-1\r\n", b"*1\r\n$abc\r\n",
+    b"*1\r\n$536870913\r\n", b"*1\r\n$99999999999999999999\r\n", b"*1\r\n$4 \r\nPING\r\n", b"*1\r\n$\r\n", b"*\r\n", b"*1\r\n\r\n",
+    b"*" + b"1" * 70000, b"*1\r\n$" + b"1" * 70000, b"x" * 70000,
+], ids=lambda b: repr(b[:24]))
+@pytest.mark.parametrize("before", [b"", encode("SET", "pe", "1") + encode("MGET", "pe", "pf")], ids=["alone", "after others"])
+def test_protocol_error_as_redis(proxy, plain, bad, before):
+    got, want = exchange(proxy.port, before + bad), exchange(plain.port, before + bad)
+    assert want.count(b"-ERR Protocol error") == 1
+    assert got == want
+
+
+def test_negative_count_is_ignored_as_redis(proxy, plain):
+    raw = b"*-1\r\n*0\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nQUIT\r\n"
+    assert exchange(proxy.port, raw) == exchange(plain.port, raw) == b"+PONG\r\n+OK\r\n"
+
+
+RESP3 = [
+    ("HGETALL", "{3}h"), ("HRANDFIELD", "{3}h", "1", "WITHVALUES"), ("SMEMBERS", "{3}s"), ("ZSCORE", "{3}z", "m"), ("ZRANGE", "{3}z", "0", "-1", "WITHSCORES"),
+    ("ZADD", "{3}z", "INCR", "0.25", "m"), ("GET", "{3}none"), ("LRANGE", "{3}none", "0", "-1"), ("MGET", "{3}none", "{3}none2"), ("XINFO", "STREAM", "{3}x"),
+    ("XREAD", "STREAMS", "{3}x", "0"), ("XRANGE", "{3}x", "-", "+"), ("GEOPOS", "{3}g", "p", "none"), ("SISMEMBER", "{3}s", "a"), ("INCRBYFLOAT", "{3}f", "0"),
+    ("EVAL", "redis.setresp(3); return {double=3.5}", "1", "{3}k"), ("EVAL", "redis.setresp(3); return {map={a=1}}", "1", "{3}k"),
+    ("EVAL", "redis.setresp(3); return {set={a=true}}", "1", "{3}k"), ("EVAL", "redis.setresp(3); return true", "1", "{3}k"),
+    ("EVAL", "redis.setresp(3); return {big_number='1234567890123456789012345678901234567890'}", "1", "{3}k"),
+    ("EVAL", "redis.setresp(3); return {verbatim_string={string='hello',format='txt'}}", "1", "{3}k"),
+    ("EVAL", "redis.setresp(3); return {{map={a={set={b=true}}}}, {double=1}, false}", "1", "{3}k"), ("EVAL", "return redis.error_reply('MINE own')", "1", "{3}k"),
+    ("LPUSH", "{3}h", "x"),
+]
+
+
+@pytest.mark.parametrize("hello", ["2", "3"])
+def test_reply_types(proxy, cluster, hello):
+    """Every RESP3 type passes as it is, and RESP2 clients on the same nodes are not disturbed."""
+    setup = [("DEL", "{3}h", "{3}s", "{3}z", "{3}x", "{3}g", "{3}f"), ("HSET", "{3}h", "f", "v"), ("SADD", "{3}s", "a"), ("ZADD", "{3}z", "1.5", "m"),
+             ("XADD", "{3}x", "1-1", "f", "v"), ("GEOADD", "{3}g", "13.36", "38.11", "p")]
+    with proxy.connect() as c, cluster.owner_of("{3}").connect() as direct, proxy.connect() as other:
+        for x in (c, direct):
+            assert type(x.command("HELLO", hello)) is (list if hello == "2" else Map)
+        direct.pipeline(setup)
+        want = direct.pipeline(RESP3)
+        c.pipeline(setup)
+        got = c.pipeline(RESP3)
+        assert [typed(r) for r in got] == [typed(r) for r in want]
+        assert other.command("HGETALL", "{3}h") == [b"f", b"v"]
+        if hello == "3":
+            assert {"Map", "Set", "Double", "NoneType", "bool", "Big", "Verbatim", "Error", "list", "int"} <= {type(r).__name__ for r in got}
+
+
+MB100 = 100 * 1000 * 1000
+
+
+def test_100_mb_value_both_ways(proxy, cluster):
+    """Through and back, several clients at once; small requests of others keep being answered meanwhile."""
+    data = [random.Random(i).randbytes(1000003) * 100 for i in range(2)]
+    data = [d[:MB100] for d in data]
+    keys = [key_in(cluster.slots_of(m), prefix="huge") for m in cluster.masters()[:2]]
+    ended, small, failures = threading.Event(), [0], []
+
+    def carry(i):
+        try:
+            with proxy.connect(timeout=120) as c:
+                c.send(b"*3\r\n$3\r\nSET\r\n" + encode(keys[i])[4:] + b"$%d\r\n" % MB100)
+                c.send(data[i])
+                c.send(b"\r\n" + encode("STRLEN", keys[i]) + encode("GET", keys[i]) + encode("ECHO", "after"))
+                assert c.read() == "OK"
+                assert c.read() == MB100
+                assert c.read() == data[i]
+                assert c.read() == b"after"
+        except Exception as e:
+            failures.append(repr(e)[:300])
+
+    def chat():
+        with proxy.connect() as c:
+            while not ended.is_set():
+                assert c.command("SET", "small", small[0]) == "OK"
+                assert c.command("GET", "small") == str(small[0]).encode()
+                small[0] += 1
+
+    threads = [threading.Thread(target=carry, args=(i,)) for i in range(2)]
+    chatter = threading.Thread(target=chat)
+    for t in [chatter, *threads]:
+        t.start()
+    for t in threads:
+        t.join(180)
+    ended.set()
+    chatter.join(30)
+    with proxy.connect() as c:
+        c.pipeline([("DEL", k) for k in keys])
+    assert not failures and not any(t.is_alive() for t in [chatter, *threads])
+    assert small[0] > 10
+
+
+def test_100_mb_reply_is_not_held_in_memory(start, cluster):
+    """A reader that pauses makes the node wait; puerta keeps a bounded part."""
+    p = start(cluster)
+    key = key_in(cluster.slots_of(cluster.masters()[0]), prefix="huge")
+    with p.connect(timeout=120) as c:
+        assert c.command("SET", key, b"z" * MB100) == "OK"
+    base = p.rss()
+    with p.connect(timeout=120) as c:
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        c.send(encode("GET", key))
+        assert c.sock.recv(1) == b"$"
+        time.sleep(1.5)
+        grown = p.rss() - base
+        c.buf += b"$"
+        assert c.read() == b"z" * MB100
+    assert grown < 32 << 20
+    with p.connect() as c:
+        assert c.command("DEL", key) == 1
+
+
+def test_an_error_reply_is_not_mistaken(proxy):
+    """A value that looks like a redirect is a value."""
+    with proxy.connect() as c:
+        for text in ("MOVED 1 127.0.0.1:1", "ASK 1 127.0.0.1:1", "TRYAGAIN", "-MOVED 1 h:1\r\n"):
+            assert c.command("SET", "redirect", text) == "OK"
+            assert c.command("GET", "redirect") == text.encode()
+            reply = c.command("EVAL", "return redis.error_reply('MINE ' .. ARGV[1])", 1, "redirect", text.strip())
+            assert isinstance(reply, Error) and reply.startswith("MINE ")

@@ -1,0 +1,155 @@
+"""Load whose every reply is checked: pipelines of INCR, APPEND and GET, each connection with keys of its own.
+
+One connection alone writes a key, so the value after each of its writes is known in advance: a lost, doubled or reordered effect shows in the very
+next reply. An error is judged by its text: "outcome unknown" means the write may have happened, any other that it has not; which errors a test
+allows is the test's decision.
+"""
+import random
+import threading
+import time
+
+from resp import Conn, Error
+
+LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+
+
+def letters(n):
+    """What a key holds after n APPENDs."""
+    return (LETTERS * (n // 26 + 1))[:n]
+
+
+class Key:
+    """A counter or a text: its value (length) is the writes acknowledged, plus those of unknown outcome that happened, whenever they did."""
+
+    def __init__(self, name):
+        self.name = name
+        self.text = name.endswith("t")
+        self.acked = self.unknown = self.last = 0
+        self.next = 0         # letters sent so far
+        self.lossy = False    # its master was killed: an acknowledged write may be gone, as Redis says
+
+    def believes(self, value, wrote):
+        """Can this be the value now, after one more write when wrote? Notes it if so."""
+        self.acked += wrote
+        if not isinstance(value, int) or value > self.acked + self.unknown:
+            return False
+        if not self.lossy and value < max(self.acked, self.last + wrote):
+            return False
+        self.last = value
+        return True
+
+
+class Flow(threading.Thread):
+    """One connection and its keys."""
+
+    def __init__(self, load, index, names):
+        super().__init__(daemon=True)
+        self.load, self.index = load, index
+        self.keys = [Key(n) for n in names]
+        self.rng = random.Random(load.seed * 1000 + index)
+        self.replies = 0
+        self.wrong = []       # replies that cannot be true
+        self.errors = []      # (time, key, text)
+        self.latencies = []   # (time, seconds) of each pipeline, when the load takes them
+        self.broken = None    # the exception that ended the connection
+        self.progress = 0.0   # when the last pipeline was answered
+
+    def run(self):
+        try:
+            with Conn(self.load.port, timeout=self.load.timeout) as c:
+                while not self.load.ended.is_set():
+                    self.turn(c)
+        except Exception as e:  # whatever it was, the test reads it
+            self.broken = e
+
+    def turn(self, c):
+        batch = [(self.rng.choice(self.keys), self.rng.random() < 0.15) for _ in range(self.rng.randint(1, self.load.depth))]
+        commands = []
+        for key, get in batch:
+            if get:
+                commands.append(("GET", key.name))
+            elif key.text:
+                commands.append(("APPEND", key.name, LETTERS[key.next % 26 : key.next % 26 + 1]))
+                key.next += 1
+            else:
+                commands.append(("INCR", key.name))
+        began = time.monotonic()
+        for (key, get), reply in zip(batch, self.answers(c, commands)):
+            self.replies += 1
+            self.check(key, get, reply)
+        self.progress = time.monotonic()
+        if self.load.timed:
+            self.latencies.append((began, self.progress - began))
+        if self.load.pause:
+            time.sleep(self.load.pause)
+
+    def answers(self, c, commands):
+        return c.pipeline(commands)
+
+    def check(self, key, get, reply):
+        if isinstance(reply, Error):
+            self.errors.append((time.monotonic(), key.name, str(reply)))
+            key.unknown += not get and "outcome unknown" in reply
+            return
+        value = reply
+        if get:
+            value = 0 if reply is None else len(reply) if key.text else int(reply)
+        before = f"{key.acked} writes, {key.unknown} unknown, last {key.last}"
+        if not key.believes(value, wrote=not get):
+            self.wrong.append(f"{'GET' if get else 'APPEND' if key.text else 'INCR'} {key.name}: {reply!r:.100} after {before}")
+
+
+class Load:
+    """flows connections; names(i) gives the keys of connection i: those that end in "t" hold text, the others count."""
+
+    def __init__(self, port, flows, names, depth=24, seed=1, timed=False, pause=0, timeout=60, flow=Flow):
+        self.port, self.depth, self.seed, self.timed, self.pause, self.timeout = port, depth, seed, timed, pause, timeout
+        self.ended = threading.Event()
+        self.flows = [flow(self, i, names(i)) for i in range(flows)]
+
+    def __enter__(self):
+        for f in self.flows:
+            f.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.end()
+
+    def end(self):
+        self.ended.set()
+        for f in self.flows:
+            f.join(self.timeout + 10)
+            if f.is_alive():
+                f.broken = TimeoutError("a pipeline was never answered")
+
+    @property
+    def replies(self):
+        return sum(f.replies for f in self.flows)
+
+    @property
+    def errors(self):
+        return [e for f in self.flows for e in f.errors]
+
+    @property
+    def wrong(self):
+        return [w for f in self.flows for w in f.wrong]
+
+    @property
+    def broken(self):
+        return [f"connection {f.index}: {f.broken!r}" for f in self.flows if f.broken]
+
+    def keys(self):
+        return [k for f in self.flows for k in f.keys]
+
+    def verdict(self, read):
+        """Everything that is wrong when no error at all is allowed. read(name) is the value that the cluster holds."""
+        bad = self.broken + self.wrong[:10] + [f"{k}: {text}" for _, k, text in self.errors[:10]]
+        for k in self.keys():
+            have = read(k.name)
+            if k.text:
+                want = letters(k.acked) or None
+            else:
+                want = str(k.acked).encode() if k.acked else None
+            if have != want:
+                bad.append(f"{k.name} holds {have!r:.100} at the end, expected {want!r:.100}")
+        return bad

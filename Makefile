@@ -7,7 +7,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
 FLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) -Isrc -I/usr/include/luajit-2.1 -MMD -MP
 ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
-LIBS := -lev -lluajit-5.1 -lcrypto -lpthread -lm -ldl
+LIBS := -lev -lluajit-5.1 -lpthread -lm -ldl
 LUA := $(wildcard lua/puerta/*.lua lua/puerta/*/*.lua)
 SRC := $(filter-out src/main.c,$(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/script/*.c))
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))

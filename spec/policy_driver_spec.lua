@@ -146,6 +146,13 @@ describe("loading a policy", function()
     assert.matches("options:1: attempt to call global 'error'", load_error(route, "error()"))
     assert.matches("options: expected a table, got number", load_error(route, "1"))
     assert.matches("options:1: ", load_error(route, "{"))
+    assert.matches("options: this policy takes none", load_error("function policy.route() return 0 end", "{a=1}"))
+  end)
+
+  it("lets init refuse unknown options", function()
+    local body = 'function policy.init(opts) puerta.known_options(opts, { "zone" }) end\nfunction policy.route() return 0 end'
+    assert.matches('%.lua:3: unknown option "zoen" %(did you mean "zone"%?%)', load_error(body, "{zoen=1}"))
+    assert.equal(0, open(body, "{zone=1}"):route("a", 0))
   end)
 
   it("suggests a built-in policy", function()

@@ -54,11 +54,18 @@ static int set_file(command_line *cl, const char *file) {
 
 /* -1: go on, else the exit code. */
 static int parse(int argc, char **argv, command_line *cl) {
-  enum { OPT_DUMP = 256, OPT_LEVEL };
-  static const struct option options[] = {{"config", required_argument, NULL, 'c'},  {"test", no_argument, NULL, 't'},
-                                          {"dump", no_argument, NULL, OPT_DUMP},     {"workers", required_argument, NULL, 'w'},
-                                          {"log-level", required_argument, NULL, OPT_LEVEL}, {"version", no_argument, NULL, 'V'},
-                                          {"help", no_argument, NULL, 'h'},          {0}};
+  enum {
+    OPT_DUMP = 256,
+    OPT_LEVEL
+  };
+  static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                          {"test", no_argument, NULL, 't'},
+                                          {"dump", no_argument, NULL, OPT_DUMP},
+                                          {"workers", required_argument, NULL, 'w'},
+                                          {"log-level", required_argument, NULL, OPT_LEVEL},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
   int o, code = -1;
   char *end;
   while (code < 0 && (o = getopt_long(argc, argv, "c:tw:Vh", options, NULL)) != -1) {
@@ -119,8 +126,8 @@ static const char *default_file(void) {
       return path;
     }
   }
-  fprintf(stderr, "puerta: no configuration file given, and none at %s%s or %s%s\n", slash ? self : "", places[0], slash ? self : "",
-          places[1]);
+  fprintf(stderr, "puerta: no configuration file given, and none at %s%s or %s%s\n", slash ? self : "", places[0],
+          slash ? self : "", places[1]);
   return NULL;
 }
 
@@ -155,7 +162,8 @@ static int unbuilt(const pt_config *cfg) {
   int n = 0;
   for (unsigned i = 0; i < cfg->nlisteners; i++)
     if (cfg->listeners[i].kind == PT_LISTENER_MONGODB) {
-      fprintf(stderr, "%s: listener \"%s\": mongodb listeners are not built yet\n", cfg->listeners[i].where, cfg->listeners[i].name);
+      fprintf(stderr, "%s: listener \"%s\": mongodb listeners are not built yet\n", cfg->listeners[i].where,
+              cfg->listeners[i].name);
       n++;
     }
   return n;

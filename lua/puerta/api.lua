@@ -1,7 +1,20 @@
---- What a policy gets from `require "puerta"`: the answers of its hooks, the reasons of redirect(), and state that lives in C memory.
+--- What a policy gets from `require "puerta"`: the answers of its hooks, the reasons of redirect(), a check of its options, and state that lives
+-- in C memory.
 -- Plain values, usable in any Lua state; the objects a hook receives are in puerta.request and puerta.cluster.
 
 local map = require "puerta.map"
+local suggest = require "puerta.suggest"
+
+--- For init(): raises when opts has a name that is not among names.
+local function known_options(opts, names)
+  local known = {}
+  for _, name in ipairs(names) do
+    known[name] = true
+  end
+  for name in pairs(opts) do
+    if not known[name] then error(('unknown option "%s"%s'):format(tostring(name), suggest.hint(tostring(name), names)), 2) end
+  end
+end
 
 return {
   -- Answers of route() beside a node id.
@@ -17,5 +30,6 @@ return {
   CLUSTERDOWN = 3,
   LOST = 4,
 
+  known_options = known_options,
   map = map.new,
 }

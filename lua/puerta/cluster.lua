@@ -16,12 +16,16 @@ local ffi = require "ffi"
 local bit = require "bit"
 
 -- Structs of our own around the core's, as in puerta.request.
-local node_t, cluster_t = ffi.typeof "struct { pt_view_node raw; }", ffi.typeof "struct { pt_view raw; }"
-local band, bor, lshift, rshift, tobit, min = bit.band, bit.bor, bit.lshift, bit.rshift, bit.tobit, math.min
+ffi.cdef [[
+typedef struct puerta_node { pt_view_node raw; } puerta_node;
+typedef struct puerta_cluster { pt_view raw; } puerta_cluster;
+]]
+
+local band, bor, lshift, rshift, min = bit.band, bit.bor, bit.lshift, bit.rshift, math.min
 local DEFAULT, SLOTS = -1, 16384
 local MAX_REPLICAS = 16
 local i64 = ffi.typeof "int64_t"
-local node_ptr = ffi.typeof("$ *", node_t)
+local node_ptr = ffi.typeof "puerta_node *"
 local no_ids = ffi.new "int16_t[1]"
 
 local function owner(cluster, slot)
@@ -39,7 +43,7 @@ local DOWN = 2 ^ 30
 
 local function score(nodes, id, place)
   local node = nodes[id]
-  return bor(lshift(1 - node.up, 30), lshift(min(tobit(node.inflight), 0xffff), 14), lshift(band(place, 15), 10), id)
+  return bor(lshift(1 - node.up, 30), lshift(min(band(node.inflight, 0x7fffffff), 0xffff), 14), lshift(band(place, 15), 10), id)
 end
 
 -- Over ids[k..k+3], as far as there are n. Unrolled: a loop inside the batch's loop would not compile into it.
@@ -116,7 +120,7 @@ local function node_of(cluster, id)
 end
 
 -- As in puerta.request: constant names cost nothing once compiled.
-ffi.metatype(cluster_t, {
+ffi.metatype("puerta_cluster", {
   __index = function(cluster, name)
     if name == "owner" then
       return owner
@@ -153,7 +157,7 @@ function cold.port(raw) return raw.port end
 function cold.master(raw) return raw.master end
 function cold.nreplicas(raw) return raw.nreplicas end
 
-ffi.metatype(node_t, {
+ffi.metatype("puerta_node", {
   __index = function(node, name)
     local raw = node.raw
     if name == "up" then
@@ -172,4 +176,4 @@ ffi.metatype(node_t, {
   __newindex = function(_, name) error("a node's field '" .. tostring(name) .. "' cannot be set", 2) end,
 })
 
-return { pointer = ffi.typeof("$ *", cluster_t) }
+return { pointer = ffi.typeof "puerta_cluster *" }

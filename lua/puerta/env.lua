@@ -2,6 +2,7 @@
 -- error, and the run goes on. An empty variable counts as missing.
 --
 --    env.int(name [, default])      env.string(name [, default])      env.bool(name [, default])
+--    env.list(name [, default])     a list of strings, separated by commas in the variable
 --    env.secret(name [, default])   a string that is never shown
 --    env.file(path [, default])     the same, read from a file (relative to the configuration); a newline at its end is dropped
 
@@ -19,10 +20,17 @@ local parsers = {
   end,
   string = function(text) return text end,
   bool = function(text) return bools[text:lower()] end,
+  list = function(text)
+    local list = {}
+    for element in text:gmatch "[^,]+" do
+      list[#list + 1] = element:match "^%s*(.-)%s*$"
+    end
+    return list
+  end,
   secret = value.secret,
 }
-local expected = { int = "an integer", string = "a string", bool = "true or false", secret = "a string" }
-local default_type = { int = "number", string = "string", bool = "boolean", secret = "string" }
+local expected = { int = "an integer", string = "a string", bool = "true or false", list = "a list", secret = "a string" }
+local default_type = { int = "number", string = "string", bool = "boolean", list = "table", secret = "string" }
 
 --- The helpers. run: fail(text), getenv(name), read_file(path) -> text or nil, why
 function M.new(run)

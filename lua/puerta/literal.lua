@@ -17,6 +17,7 @@ end
 local write
 
 local function write_table(out, t, at, depth)
+  if #out > LONGEST then return end -- said once, at the end
   if depth > DEEPEST then return at:fail(("tables deeper than %d levels"):format(DEEPEST)) end
   local keys = {}
   for key in pairs(t) do
@@ -55,11 +56,11 @@ end
 --- Table t as an expression; at: its place, for errors. nil when there was one.
 function M.expression(t, at)
   local out, failed = {}, false
-  local watched = setmetatable({}, { __index = at })
-  function watched.report(...)
+  local function fail(...)
     failed = true
-    at.report(...)
+    at.context.fail(...)
   end
+  local watched = setmetatable({ context = { fail = fail } }, { __index = at })
   write(out, t, watched, 0)
   local text = table.concat(out)
   if #text > LONGEST then watched:fail(("more than %d bytes of options"):format(LONGEST)) end

@@ -17,12 +17,16 @@ local bit = require "bit"
 ffi.cdef [[
 void *calloc(size_t, size_t);
 void free(void *);
+typedef struct puerta_cell { uint64_t key, value; } puerta_cell;
+typedef struct puerta_map {
+  puerta_cell *cells;      /* [mask + 2]: the last one is for key 0, which marks a free cell elsewhere */
+  uint64_t seed;
+  uint32_t mask, count, capacity;
+  uint8_t zero;            /* key 0 is there */
+} puerta_map;
 ]]
 
 local C = ffi.C
-local cell_t = ffi.typeof "struct { uint64_t key, value; }"
--- cells[mask + 1], the last, is for key 0, which marks a free cell elsewhere; zero: key 0 is there.
-local struct = ffi.typeof("struct { $ *cells; uint64_t seed; uint32_t mask, count, capacity; uint8_t zero; }", cell_t)
 local shift = bit.rshift
 
 -- Keys may come from the network: the seed keeps chosen keys from colliding.
@@ -131,11 +135,11 @@ function methods:remove(key)
 end
 
 function methods:clear()
-  ffi.fill(self.cells, (self.mask + 2) * ffi.sizeof(cell_t))
+  ffi.fill(self.cells, (self.mask + 2) * ffi.sizeof "puerta_cell")
   self.count, self.zero = 0, 0
 end
 
-local map_t = ffi.metatype(struct, {
+local map_t = ffi.metatype("puerta_map", {
   __index = methods,
   __gc = function(map) C.free(map.cells) end,
 })
@@ -150,7 +154,7 @@ function M.new(capacity)
   while size < 2 * capacity do
     size = size * 2
   end
-  local cells = ffi.cast(ffi.typeof("$ *", cell_t), C.calloc(size + 1, ffi.sizeof(cell_t)))
+  local cells = ffi.cast("puerta_cell *", C.calloc(size + 1, ffi.sizeof "puerta_cell"))
   if cells == nil then error("map: no memory for " .. capacity .. " entries", 2) end
   return map_t(cells, random_seed(), size - 1, 0, capacity, 0)
 end

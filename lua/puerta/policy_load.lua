@@ -4,6 +4,7 @@
 local ffi = require "ffi"
 local driver = require "puerta.driver"
 local sample = require "puerta.sample"
+local suggest = require "puerta.suggest"
 
 local M = {}
 
@@ -12,34 +13,6 @@ local hooks = { init = true, route = true, redirect = true }
 local not_yet = { observe = true, tick = true, identify = true, pick = true }
 local BATCH = 64
 local WHYS = 5 -- pt_why
-
--- Edits that turn a into b.
-local function distance(a, b)
-  local row = {}
-  for j = 0, #b do
-    row[j] = j
-  end
-  for i = 1, #a do
-    local diagonal = row[0]
-    row[0] = i
-    for j = 1, #b do
-      local cost = a:byte(i) == b:byte(j) and 0 or 1
-      diagonal, row[j] = row[j], math.min(row[j] + 1, row[j - 1] + 1, diagonal + cost)
-    end
-  end
-  return row[#b]
-end
-
-local function did_you_mean(name, names)
-  local best, least = nil, math.max(1, math.floor(#name / 2)) + 1
-  for _, candidate in ipairs(names) do
-    local d = distance(name, candidate)
-    if d < least then
-      best, least = candidate, d
-    end
-  end
-  return best and (' (did you mean "%s"?)'):format(best) or ""
-end
 
 local function find_module(name)
   if name:match "%.lua$" then
@@ -50,7 +23,7 @@ local function find_module(name)
   for _, known in ipairs(built_in) do
     if name == known then return require("puerta.policy." .. name) end
   end
-  error(('unknown policy "%s"%s; a file of your own ends in ".lua"'):format(name, did_you_mean(name, built_in)), 0)
+  error(('unknown policy "%s"%s; a file of your own ends in ".lua"'):format(name, suggest.hint(name, built_in)), 0)
 end
 
 local function where(value)
@@ -66,7 +39,7 @@ local function check_hooks(policy, name)
     if not_yet[key] then
       error(("%shook %s is not built yet"):format(where(value), key), 0)
     elseif not hooks[key] then
-      error(('%sunknown hook "%s"%s'):format(where(value), key, did_you_mean(key, { "init", "route", "redirect" })), 0)
+      error(('%sunknown hook "%s"%s'):format(where(value), key, suggest.hint(key, { "init", "route", "redirect" })), 0)
     elseif type(value) ~= "function" then
       error(("%s: hook %s: expected a function, got %s"):format(name, key, type(value)), 0)
     end
@@ -82,9 +55,8 @@ local function options(text)
   return opts
 end
 
--- One pass over the sample; the first failure becomes an error.
+-- One pass over the sample; a failure becomes an error.
 local function try(entries, door)
-  local kept = { sample.cluster(door.view), sample.requests(door.batch, BATCH) }
   local failures = door.failures[0]
   if entries.many then
     entries.many(BATCH)
@@ -98,7 +70,6 @@ local function try(entries, door)
     end
   end
   if door.failures[0] ~= failures then error(ffi.string(door.error), 0) end
-  return kept
 end
 
 -- Trace aborts are rare events of the compiler: counting them costs nothing where it matters.
@@ -123,19 +94,25 @@ function M.load(name, opts, batch, cold, view, failures, err, aborts)
   }
   local policy = find_module(name)
   check_hooks(policy, name)
-  if policy.init then policy.init(options(opts)) end
+  local given = options(opts)
+  if policy.init then
+    policy.init(given)
+  elseif next(given) ~= nil then
+    error("options: this policy takes none: it has no init", 0)
+  end
   local entries = driver.new(policy, door)
-  local kept = try(entries, door)
+  local kept = { sample.cluster(door.view), sample.requests(door.batch, BATCH) } -- by warm_up, which C keeps
+  try(entries, door)
 
   local function warm_up()
     for round = 1, 30 do
-      kept = try(entries, door) -- the loop first: it is compiled before the function around it
+      try(entries, door) -- the loop first: it is compiled before the function around it
       for i = 1, entries.one and 20 or 0 do
         entries.many(2 + (round + i) % 8)
         entries.one()
       end
     end
-    kept = sample.nothing(door.view) -- kept by this function, which C keeps
+    kept[1] = sample.nothing(door.view)
     collectgarbage()
     collectgarbage()
   end

@@ -18,10 +18,11 @@
 local ffi = require "ffi"
 local bit = require "bit"
 
-ffi.cdef "int memcmp(const void *, const void *, size_t);"
-
 -- A struct of our own around the core's: its fields are not assignable by accident, and names may differ from C's.
-local request = ffi.typeof "struct { pt_request raw; }"
+ffi.cdef [[
+int memcmp(const void *, const void *, size_t);
+typedef struct puerta_request { pt_request raw; } puerta_request;
+]]
 
 local C = ffi.C
 local band = bit.band
@@ -45,7 +46,7 @@ function cold.cmd(raw) return raw.cmd end
 function cold.node(raw) return raw.node end
 
 -- The name is constant wherever it is compiled, so the comparisons cost nothing there; a table would cost two loads.
-ffi.metatype(request, {
+ffi.metatype("puerta_request", {
   __index = function(req, name)
     local raw = req.raw
     if name == "slot" then
@@ -68,4 +69,4 @@ ffi.metatype(request, {
   __newindex = function(_, name) error("a request's field '" .. tostring(name) .. "' cannot be set", 2) end,
 })
 
-return { pointer = ffi.typeof("$ *", request) }
+return { pointer = ffi.typeof "puerta_request *" }

@@ -42,7 +42,7 @@ function M.nothing(view)
   return { owner = owner, nodes = nodes }
 end
 
-local keys = { "user:1000:name", "{user:1000}.following", "session:7", "tenant-a:cart:17", "x", "cache:/index.html", "counter" }
+local keys = { "user:1000:name", "{user:1000}.following", "order:7", "tenant-a:cart:17", "x", "cache:/index.html", "counter" }
 
 --- Fills batch[0..n-1]: reads and writes mixed without a pattern, every 13th without a key. Returns what must be kept alive.
 function M.requests(batch, n)

@@ -19,7 +19,7 @@ local function sorted_keys(t)
   for key in pairs(t) do
     keys[#keys + 1] = key
   end
-  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
+  table.sort(keys, function(a, b) return value.describe(a) < value.describe(b) end)
   return keys
 end
 
@@ -110,15 +110,13 @@ local function report_unknown(v, t, at)
   end
 end
 
---- A closed table. fields: options; one may have a number as name (a positional value). rule(result, at): what the options must be together, asked
--- when each is right by itself. not_yet: names that are refused politely.
+--- A closed table. fields: options; one may have a number as name (a positional value). rule(result, at): what the options must be together; those
+-- with an error are absent. not_yet: names that are refused politely.
 function M.group(fields)
   local t = { name = "table", options = fields.options, known = {}, not_yet = fields.not_yet or {}, rule = fields.rule, editor = fields.editor }
   for _, option in ipairs(t.options) do
     t.known[option[1]] = option
   end
-  local function has_default(option) return option.default ~= nil end
-
   -- The key of a positional value is its number: told apart from the unknown ones before they are reported.
   local function named_part(v)
     local rest = {}
@@ -130,28 +128,21 @@ function M.group(fields)
 
   function t.check(v, at)
     if not value.is_table(v) then return no_table(v, "a table of options", at) end
-    local errors, report = 0, at.report
-    local function counted(...)
-      errors = errors + 1
-      report(...)
-    end
-    at = setmetatable({ report = counted }, { __index = at })
     report_unknown(named_part(v), t, at)
     local result = {}
     for _, option in ipairs(t.options) do
       local name, given = option[1], v[option[1]]
       if given ~= nil then
         result[name] = option.type.check(given, at:key(name))
-        if given == value.invalid then errors = errors + 1 end
       elseif option.required then
         at:fail("missing " .. (option.missing or ("option %s"):format(value.describe(name))))
-      elseif has_default(option) then
+      elseif option.default ~= nil then
         local default = option.default
         if type(default) == "function" then default = default(result) end
         if default ~= nil then result[name] = option.type.check(default, at:key(name)) end
       end
     end
-    if errors == 0 and t.rule then t.rule(result, at) end
+    if t.rule then t.rule(result, at) end
     return result
   end
 

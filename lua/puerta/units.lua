@@ -4,8 +4,8 @@ local M = {}
 
 local LARGEST = 2 ^ 53
 
-local function family(what, example, units, aliases)
-  local f = { what = what, example = example, units = units, factor = {}, alias = aliases }
+local function family(what, example, zero, units, aliases)
+  local f = { what = what, example = example, zero = zero, units = units, factor = {}, alias = aliases }
   for _, unit in ipairs(units) do
     f.factor[unit[1]] = unit[2]
     f.alias[unit[1]:lower()] = f.alias[unit[1]:lower()] or unit[1]
@@ -14,11 +14,11 @@ local function family(what, example, units, aliases)
 end
 
 -- Units from small to large; aliases (in lower case) are what people write instead: an error names the unit they mean.
-M.duration = family("a duration", "250ms", { { "us", 1 }, { "ms", 1e3 }, { "s", 1e6 }, { "m", 6e7 }, { "h", 3.6e9 } }, {
+M.duration = family("a duration", "250ms", "0s", { { "us", 1 }, { "ms", 1e3 }, { "s", 1e6 }, { "m", 6e7 }, { "h", 3.6e9 } }, {
   usec = "us", msec = "ms", millis = "ms", sec = "s", secs = "s", second = "s", seconds = "s",
   min = "m", mins = "m", minute = "m", minutes = "m", hr = "h", hour = "h", hours = "h",
 })
-M.size = family("a size", "16MiB", {
+M.size = family("a size", "16MiB", "0B", {
   { "B", 1 }, { "kB", 1e3 }, { "KiB", 2 ^ 10 }, { "MB", 1e6 }, { "MiB", 2 ^ 20 }, { "GB", 1e9 }, { "GiB", 2 ^ 30 },
 }, { byte = "B", bytes = "B", k = "KiB", m = "MiB", g = "GiB" })
 
@@ -45,20 +45,19 @@ function M.parse(f, text)
   return value
 end
 
---- Base units to text: the largest unit that divides the value.
+--- Base units to text: the largest unit that divides the value, but 60 to 119 seconds stay seconds.
 function M.format(f, value)
+  if value == 0 then return f.zero end
   local best = f.units[1]
   for _, unit in ipairs(f.units) do
-    -- 1 MiB is no number of kB worth reading, 1000 B is one.
-    if value > 0 and value % unit[2] == 0 then best = unit end
+    if value % unit[2] == 0 and value / unit[2] >= (unit[1] == "m" and 2 or 1) then best = unit end
   end
-  if value == 0 and f == M.duration then return "0s" end
   return ("%.0f%s"):format(value / best[2], best[1])
 end
 
 --- The text a bare number stands for most likely: the unit that brings it nearest to usual, an amount in base units.
 function M.guess(f, number, usual)
-  if number <= 0 then return "0" .. (f == M.duration and "s" or "B") end
+  if number == 0 then return f.zero end
   local best, least
   for _, unit in ipairs(f.units) do
     local ratio = math.abs(math.log(number * unit[2] / math.max(usual, 1)))
@@ -66,8 +65,7 @@ function M.guess(f, number, usual)
       best, least = unit, ratio
     end
   end
-  local value = number * best[2]
-  return value % 1 == 0 and M.format(f, value) or ("%.14g%s"):format(number, best[1])
+  return number < 1e5 and ("%.14g%s"):format(number, best[1]) or M.format(f, math.floor(number * best[2]))
 end
 
 return M

@@ -2,12 +2,15 @@
 --
 --    policy = puerta.policy("canary_reads.lua", { node = "10.0.2.7:6379", percent = 5 })
 
+local puerta = require "puerta"
+
 local policy = {}
 
 local name, share
 local generation, canary, canary_master = -1, -1, -1
 
 function policy.init(opts)
+  puerta.known_options(opts, { "node", "percent" })
   local percent = opts.percent or 5
   if type(opts.node) ~= "string" then error 'node: expected "host:port"' end
   if type(percent) ~= "number" or percent < 0 or percent > 100 then error "percent: expected a number 0..100" end

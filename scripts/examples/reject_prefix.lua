@@ -10,6 +10,7 @@ local policy = {}
 local prefix, writes_only
 
 function policy.init(opts)
+  puerta.known_options(opts, { "prefix", "only" })
   if type(opts.prefix) ~= "string" or opts.prefix == "" then error "prefix: expected a string" end
   if opts.only ~= nil and opts.only ~= "write" then error('only: expected "write" or nothing, got ' .. tostring(opts.only)) end
   prefix, writes_only = opts.prefix, opts.only == "write"

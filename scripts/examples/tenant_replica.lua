@@ -2,11 +2,14 @@
 --
 --    policy = puerta.policy("tenant_replica.lua", { prefix = "tenant-a:" })
 
+local puerta = require "puerta"
+
 local policy = {}
 
 local prefix
 
 function policy.init(opts)
+  puerta.known_options(opts, { "prefix" })
   if type(opts.prefix) ~= "string" or opts.prefix == "" then error "prefix: expected a string" end
   prefix = opts.prefix
 end

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEEP_SMALL = 256, KEEP_LARGE = 64 };
+enum {
+  KEEP_SMALL = 256,
+  KEEP_LARGE = 64
+};
 
 void pt_pool_init(pt_pool *p) { memset(p, 0, sizeof *p); }
 

@@ -20,11 +20,11 @@ typedef struct pt_pool pt_pool;
 
 typedef struct pt_chunk {
   uint32_t refs;
-  uint32_t cap;          /* bytes of data */
-  uint32_t fill;         /* bytes in use; what lies behind may be written by the one who fills the chunk */
+  uint32_t cap; /* bytes of data */
+  uint32_t fill; /* bytes in use; what lies behind may be written by the one who fills the chunk */
   uint32_t reserved;
-  const void *writer;    /* the queue that may append to it, NULL: nobody */
-  pt_pool *pool;         /* NULL: not pooled */
+  const void *writer; /* the queue that may append to it, NULL: nobody */
+  pt_pool *pool; /* NULL: not pooled */
   struct pt_chunk *next; /* free list */
   uint8_t data[];
 } pt_chunk;
@@ -62,9 +62,9 @@ typedef struct pt_seg {
 
 /* A FIFO of bytes. Zeroed memory is an empty queue; a queue with one segment owns no memory of its own. */
 typedef struct pt_segq {
-  pt_seg *segs;            /* NULL while cap is 0 */
-  uint32_t head, n, cap;   /* cap is 0 or a power of two */
-  pt_seg one;              /* the only segment while cap is 0 */
+  pt_seg *segs; /* NULL while cap is 0 */
+  uint32_t head, n, cap; /* cap is 0 or a power of two */
+  pt_seg one; /* the only segment while cap is 0 */
   uint64_t bytes;
 } pt_segq;
 

@@ -11,8 +11,6 @@ static inline uint64_t pt_now_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static inline uint64_t pt_now_ms(void) {
-  return pt_now_ns() / 1000000u;
-}
+static inline uint64_t pt_now_ms(void) { return pt_now_ns() / 1000000u; }
 
 #endif

@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PT_SLOTS = 16384 };
+enum {
+  PT_SLOTS = 16384
+};
 
 /* CRC16-XMODEM of n bytes, eight bytes a step (slice-by-8). */
 uint16_t pt_crc16(const uint8_t *p, size_t n);

@@ -9,7 +9,10 @@
 
 #include "base/clock.h"
 
-enum { LINE_MAX_BYTES = 4096, TAIL_ROOM = 16 }; /* TAIL_ROOM: "..." and what closes a line */
+enum {
+  LINE_MAX_BYTES = 4096,
+  TAIL_ROOM = 16 /* "..." and what closes a line */
+};
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 static atomic_int shown = PT_LOG_INFO;
@@ -33,9 +36,7 @@ int pt_log_level(const char *name) {
   return -1;
 }
 
-int pt_log_shows(int level) {
-  return level >= atomic_load_explicit(&shown, memory_order_relaxed);
-}
+int pt_log_shows(int level) { return level >= atomic_load_explicit(&shown, memory_order_relaxed); }
 
 /* Adds n bytes whole or not at all; after the first that did not fit nothing is added but the end of the line. */
 static void put(line *l, const char *bytes, size_t n) {
@@ -53,7 +54,7 @@ static void put_end(line *l, const char *text) {
   l->n += n;
 }
 
-/* Length of the well-formed UTF-8 sequence at s, 0 when there is none. */
+/* Length of the well-formed UTF-8 sequence at s, 0 when there is none that may be shown. */
 static size_t utf8_length(const unsigned char *s) {
   if (s[0] < 0x80)
     return 1;
@@ -61,6 +62,8 @@ static size_t utf8_length(const unsigned char *s) {
   for (size_t i = 1; i < n; i++)
     if ((s[i] & 0xc0) != 0x80)
       return 0;
+  if (s[0] == 0xc2 && s[1] < 0xa0) /* a control character (C1) */
+    return 0;
   if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
       (s[0] == 0xf4 && s[1] > 0x8f))
     return 0;
@@ -131,8 +134,10 @@ static void log_message(int level, const char *event, uint64_t dropped, const ch
   if (n < 0)
     n = snprintf(msg, sizeof msg, "%s", fmt);
   if (dropped) {
-    size_t at = (size_t)n < sizeof msg - 256 ? (size_t)n : sizeof msg - 256;
-    snprintf(msg + at, sizeof msg - at, " (and %llu more like it)", (unsigned long long)dropped);
+    size_t most = sizeof msg - 1024; /* room for it, and for what goes before the message */
+    int whole = (size_t)n <= most;
+    size_t at = whole ? (size_t)n : most;
+    snprintf(msg + at, sizeof msg - at, "%s (and %llu more like it)", whole ? "" : "...", (unsigned long long)dropped);
   }
   write_line(level, event, msg);
   errno = saved;

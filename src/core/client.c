@@ -13,10 +13,10 @@
 
 enum {
   FLUSH_PIECES = 64,
-  READ_ROOM = 16 * 1024,      /* a read asks for at least this much */
-  OUT_HIGH = 1024 * 1024,     /* unread replies that stop the client's own requests */
-  HOLD_MAX = 32 * 1024,       /* a partly answered pipeline longer than this is not held back */
-  KEEP_MIN = 256,             /* smallest buffer of an unfinished frame */
+  READ_ROOM = 16 * 1024, /* a read asks for at least this much */
+  OUT_HIGH = 1024 * 1024, /* unread replies that stop the client's own requests */
+  HOLD_MAX = 32 * 1024, /* a partly answered pipeline longer than this is not held back */
+  KEEP_MIN = 256, /* smallest buffer of an unfinished frame */
 };
 
 /* ---- opening and closing ---- */
@@ -75,9 +75,9 @@ static void drop_input(pt_client *c) {
 }
 
 void pt_client_close(pt_client *c, const char *reason) {
-  pt_worker *w = c->svc->worker;
   if (!(c->gen & 1))
     return;
+  pt_worker *w = c->svc->worker;
   if (reason)
     pt_info("client", "%llu closed: %s", (unsigned long long)c->id, reason);
   pt_conn_close(&c->conn, w->loop);
@@ -126,9 +126,7 @@ void pt_client_watch(pt_client *c) {
   pt_conn_watch(&c->conn, c->svc->worker->loop, reads | (c->flags & PT_CLIENT_BLOCKED_OUT ? EV_WRITE : 0));
 }
 
-static bool full(const pt_client *c) {
-  return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes >= OUT_HIGH;
-}
+static bool full(const pt_client *c) { return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes >= OUT_HIGH; }
 
 /* Keeps the n bytes at chunk->data + off that no request has been found in yet; need: what the frame will have at least, 0: unknown. */
 static int keep(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n, uint64_t need) {

@@ -42,8 +42,9 @@ pt_cluster *pt_cluster_arrange(pt_cluster *c) {
     pt_cluster_node *n = &s->nodes[i];
     *n = c->nodes[from[i]];
     n->master = to[n->master];
-    n->nreplicas = 0;
     n->nslots = 0;
+    n->nreplicas = 0;
+    memset(n->replicas, 0, sizeof n->replicas);
     pt_cluster_node *m = &s->nodes[n->master]; /* stands before its replicas */
     if (n->replica && m->nreplicas < PT_MAX_REPLICAS)
       m->replicas[m->nreplicas++] = (int16_t)i;

@@ -10,13 +10,13 @@
 #include <stdint.h>
 
 typedef struct pt_hostport {
-  char *host;              /* name or literal address, IPv6 without brackets */
+  char *host; /* name or literal address, IPv6 without brackets */
   uint16_t port;
 } pt_hostport;
 
 /* A user that clients may authenticate as (AUTH). */
 typedef struct pt_user {
-  char *name;              /* "default" when the config gives only a password */
+  char *name; /* "default" when the config gives only a password */
   char *password;
 } pt_user;
 
@@ -26,61 +26,67 @@ typedef struct pt_remap {
 } pt_remap;
 
 typedef struct pt_policy_config {
-  char *name;              /* "slot_owner", "read_replica", "read_near", or a module path ending in .lua; "c" is the C slot owner */
-  char *opts;              /* the options table as a Lua expression, e.g. {["zone"]="a"}; "{}" by default */
-  char *where;             /* file:line of the declaration, for messages */
+  char *name; /* "slot_owner", "read_replica", "read_near", or a module path ending in .lua; "c" is the C slot owner */
+  char *opts; /* the options table as a Lua expression, e.g. {["zone"]="a"}; "{}" by default */
+  char *where; /* file:line of the declaration, for messages */
 } pt_policy_config;
 
-typedef enum pt_listener_kind { PT_LISTENER_REDIS, PT_LISTENER_MONGODB } pt_listener_kind;
+typedef enum pt_listener_kind {
+  PT_LISTENER_REDIS,
+  PT_LISTENER_MONGODB
+} pt_listener_kind;
 
 typedef struct pt_listener_config {
   pt_listener_kind kind;
   char *name;
-  char *where;             /* file:line */
+  char *where; /* file:line */
   pt_hostport bind;
-  unsigned backlog;        /* listen(2), default 1024 */
+  unsigned backlog; /* listen(2), default 1024 */
 
   /* redis */
-  pt_hostport *nodes;      /* seeds */
+  pt_hostport *nodes; /* seeds */
   unsigned nnodes;
-  pt_user *users;          /* auth at the door; none: open */
+  pt_user *users; /* auth at the door; none: open */
   unsigned nusers;
-  char *backend_user;      /* NULL: none */
-  char *backend_password;  /* NULL: none */
+  char *backend_user; /* NULL: none */
+  char *backend_password; /* NULL: none */
   pt_policy_config policy;
   pt_remap *remap;
   unsigned nremap;
-  uint64_t slot_refresh;          /* ms, "60s" */
-  unsigned max_redirects;         /* 0..15, 5 */
-  unsigned connections;           /* upstream connections per worker and node, 1..16, 1 */
-  uint64_t connect_timeout;       /* ms, "1s" */
-  uint64_t request_timeout;       /* ms, "5s" */
-  uint64_t retry_interval;        /* ms a failed node stays open before a half-open probe, "1s" */
-  uint64_t max_bulk;              /* "512MiB" */
-  uint64_t stream_above;          /* requests larger than this are streamed and cannot be retried, "1MiB", 64KiB..16MiB */
-  unsigned max_pipeline;          /* unanswered requests of one client before its reads stop, 1..65536, 1024 */
-  uint64_t client_buffer;         /* bytes of replies one client may leave unread before it is cut, "256MiB" */
-  uint64_t max_request;           /* bytes of one request that has to be held whole (those streamed are not), "512MiB" */
-  uint64_t node_backlog;          /* bytes of unanswered requests one upstream connection may hold before new ones are refused, "64MiB" */
+  uint64_t slot_refresh; /* ms, "60s" */
+  unsigned max_redirects; /* 0..15, 5 */
+  unsigned connections; /* upstream connections per worker and node, 1..16, 1 */
+  uint64_t connect_timeout; /* ms, "1s" */
+  uint64_t request_timeout; /* ms, "5s" */
+  uint64_t retry_interval; /* ms a failed node stays open before a half-open probe, "1s" */
+  uint64_t max_bulk; /* "512MiB" */
+  uint64_t stream_above; /* requests larger than this are streamed and cannot be retried, "1MiB", 64KiB..16MiB */
+  unsigned max_pipeline; /* unanswered requests of one client before its reads stop, 1..65536, 1024 */
+  uint64_t client_buffer; /* bytes of replies one client may leave unread before it is cut, "256MiB" */
+  uint64_t max_request; /* bytes of one request that has to be held whole (those streamed are not), "512MiB" */
+  uint64_t node_backlog; /* bytes of unanswered requests one upstream connection may hold before new ones are refused, "64MiB" */
 
   /* mongodb: validated, not built yet */
   pt_hostport *backends;
   unsigned nbackends;
 } pt_listener_config;
 
-typedef enum pt_log_format { PT_LOG_TEXT, PT_LOG_JSON } pt_log_format;
+typedef enum pt_log_format {
+  PT_LOG_TEXT,
+  PT_LOG_JSON
+} pt_log_format;
 
 typedef struct pt_config {
   atomic_uint refs;
-  uint64_t generation;     /* set by the publisher */
+  uint64_t generation; /* set by the publisher */
   char *file;
-  unsigned workers;        /* 0: one per core */
-  char *log_level;         /* "debug" "info" "warn" "error" */
+  unsigned workers; /* 0: one per core */
+  char *log_level; /* "debug" "info" "warn" "error" */
   pt_log_format log_format;
-  char *lua_path;          /* directory of the Lua half in development; NULL: the embedded one */
-  uint64_t drain_timeout;  /* ms, "30s" */
-  uint64_t coalesce;       /* us a worker may sleep to let requests of many clients gather ("100us"), 0: off ("0us") */
-  uint64_t watchdog_warn;  /* ms, "100ms" */
+  char *lua_path; /* directory of the Lua half in development; NULL: the embedded one */
+  uint64_t drain_timeout; /* ms, "30s" */
+  uint64_t coalesce; /* us a worker may sleep to let requests of many clients gather ("100us"), 0: off ("0us") */
+  uint64_t watchdog_warn; /* ms, "100ms" */
   uint64_t watchdog_abort; /* ms, "2s", 0: never */
   pt_listener_config *listeners;
   unsigned nlisteners;

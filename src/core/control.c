@@ -16,7 +16,10 @@
 #include "core/watchdog.h"
 #include "core/worker.h"
 
-enum { ACCEPT_BURST = 64, GRACE_MS = 3000 };
+enum {
+  ACCEPT_BURST = 64,
+  GRACE_MS = 3000
+};
 
 typedef struct pt_control pt_control;
 
@@ -64,7 +67,11 @@ static void hand_over(door *d, int fd, const pt_address *from) {
     return;
   }
   pt_worker *w = emptiest(d->control);
-  *m = (pt_msg){.kind = PT_MSG_CLIENT, .listener = d->index, .fd = fd, .id = ++d->control->next_id, .port = pt_address_port(from),
+  *m = (pt_msg){.kind = PT_MSG_CLIENT,
+                .listener = d->index,
+                .fd = fd,
+                .id = ++d->control->next_id,
+                .port = pt_address_port(from),
                 .ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0};
   atomic_fetch_add(&w->connected, 1);
   pt_inbox_post(&w->inbox, m);
@@ -378,12 +385,13 @@ static void sum_up(pt_control *k) {
     lost += atomic_load(&n->lost);
     failures += atomic_load(&n->policy_failures);
   }
-  pt_info("stop", "%llu requests of %llu clients; %llu redirects, %llu lost on a node, %llu policy failures", requests, accepted, redirects,
-          lost, failures);
+  pt_info("stop", "%llu requests of %llu clients; %llu redirects, %llu lost on a node, %llu policy failures", requests, accepted,
+          redirects, lost, failures);
 }
 
 int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script, const pt_overrides *over) {
-  pt_control k = {.cfg = cfg, .lua_path = lua_path, .script = script, .over = over, .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
+  pt_control k = {
+      .cfg = cfg, .lua_path = lua_path, .script = script, .over = over, .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
   int code = 1;
   cfg->generation = 1;
   apply_overrides(over, cfg);

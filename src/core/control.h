@@ -18,7 +18,7 @@ typedef struct pt_script {
 
 /* Command line settings that win over the file. */
 typedef struct pt_overrides {
-  int workers;           /* -1: none */
+  int workers; /* -1: none */
   const char *log_level; /* NULL: none */
 } pt_overrides;
 

@@ -11,21 +11,21 @@
 typedef struct part {
   uint32_t nkeys;
   uint32_t first, last; /* its keys, linked by next_of */
-  uint32_t bytes;    /* of its request */
+  uint32_t bytes; /* of its request */
   uint16_t slot;
   pt_kept reply;
   /* while the replies are merged */
-  pt_chunk *flat;    /* the reply in one piece */
-  uint32_t at, end;  /* what is left of it */
+  pt_chunk *flat; /* the reply in one piece */
+  uint32_t at, end; /* what is left of it */
   bool failed;
 } part;
 
 struct pt_fanout {
   uint32_t index, gen, next_free; /* gen is odd while in use */
   pt_owner owner;
-  uint8_t kind;      /* pt_fan */
+  uint8_t kind; /* pt_fan */
   uint32_t nkeys, nparts, left;
-  uint64_t bytes;    /* of replies so far */
+  uint64_t bytes; /* of replies so far */
   part *parts;
   uint16_t *part_of; /* [nkeys] */
 };
@@ -170,8 +170,15 @@ int pt_fan_start(pt_batch *b, const pt_command *cmd, const pt_arg *args, uint32_
     free(parts);
     return nparts > 1 ? -ENOMEM : 1;
   }
-  *f = (pt_fanout){.index = f->index, .gen = f->gen + 1, .owner = pt_client_owner(c, seq), .kind = cmd->fan, .nkeys = nkeys,
-                .nparts = nparts, .left = nparts, .parts = parts, .part_of = part_of};
+  *f = (pt_fanout){.index = f->index,
+                   .gen = f->gen + 1,
+                   .owner = pt_client_owner(c, seq),
+                   .kind = cmd->fan,
+                   .nkeys = nkeys,
+                   .nparts = nparts,
+                   .left = nparts,
+                   .parts = parts,
+                   .part_of = part_of};
   for (uint32_t k = 0, gen = f->gen; k < nparts && f->gen == gen; k++) {
     const part *p = &f->parts[k];
     uint32_t room = p->bytes + 64;
@@ -184,8 +191,8 @@ int pt_fan_start(pt_batch *b, const pt_command *cmd, const pt_arg *args, uint32_
     uint32_t off = chunk->fill;
     uint8_t *end = write_part(p, cmd, args, step, next_of, chunk->data + off);
     chunk->fill = (uint32_t)(end - chunk->data);
-    pt_batch_add(b, (pt_batched){.who = who, .seq = seq, .off = off, .len = chunk->fill - off, .chunk = chunk, .owned = true}, cmd,
-                 1 + p->nkeys * step, p->slot, &args[1 + p->first * step]);
+    pt_batch_add(b, (pt_batched){.who = who, .seq = seq, .off = off, .len = chunk->fill - off, .chunk = chunk, .owned = true},
+                 cmd, 1 + p->nkeys * step, p->slot, &args[1 + p->first * step]);
   }
   return 0;
 }
@@ -283,7 +290,8 @@ static void merge_rest(pt_worker *w, pt_fanout *f) {
   if (bad) {
     int n = (int)(bad->end - bad->at) - 3;
     bool error = bad->flat->data[bad->at] == '-' && n > 0;
-    pt_reply_error(w, f->owner, "%.*s (%u of %u keys failed, the others were done)", error ? (n < 300 ? n : 300) : (int)sizeof odd_reply - 4,
+    pt_reply_error(w, f->owner, "%.*s (%u of %u keys failed, the others were done)",
+                   error ? (n < 300 ? n : 300) : (int)sizeof odd_reply - 4,
                    error ? (const char *)bad->flat->data + bad->at + 1 : odd_reply + 1, keys_failed, f->nkeys);
   } else if (f->kind == PT_FAN_MSET) {
     pt_reply_bytes(w, f->owner, "+OK\r\n", 5);

@@ -9,21 +9,27 @@
 #include "core/config.h"
 #include "core/policy.h"
 
-typedef enum pt_msg_kind { PT_MSG_CLIENT, PT_MSG_CONFIG, PT_MSG_CLUSTER, PT_MSG_DRAIN, PT_MSG_STOP } pt_msg_kind;
+typedef enum pt_msg_kind {
+  PT_MSG_CLIENT,
+  PT_MSG_CONFIG,
+  PT_MSG_CLUSTER,
+  PT_MSG_DRAIN,
+  PT_MSG_STOP
+} pt_msg_kind;
 
 /* malloc'ed by the sender, freed by the receiver; what it holds changes hands with it. */
 typedef struct pt_msg {
   struct pt_msg *next;
   pt_msg_kind kind;
-  unsigned listener;     /* CLIENT, CLUSTER */
-  int fd;                /* CLIENT */
+  unsigned listener; /* CLIENT, CLUSTER */
+  int fd; /* CLIENT */
   uint32_t ip;
   uint16_t port;
   uint64_t id;
-  pt_config *cfg;        /* CONFIG: one reference */
-  pt_policy **policies;  /* CONFIG: malloc'ed array, one a listener */
-  pt_cluster *cluster;   /* CLUSTER: one reference */
-  uint64_t drain_ms;     /* DRAIN */
+  pt_config *cfg; /* CONFIG: one reference */
+  pt_policy **policies; /* CONFIG: malloc'ed array, one a listener */
+  pt_cluster *cluster; /* CLUSTER: one reference */
+  uint64_t drain_ms; /* DRAIN */
 } pt_msg;
 
 typedef struct pt_inbox {

@@ -9,7 +9,10 @@
 #include "core/stream.h"
 #include "core/upstream.h"
 
-enum { FIFO_MIN = 64, PIECES = 64 };
+enum {
+  FIFO_MIN = 64,
+  PIECES = 64
+};
 
 static const char asking[] = "*1\r\n$6\r\nASKING\r\n", readonly[] = "*1\r\n$8\r\nREADONLY\r\n";
 

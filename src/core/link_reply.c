@@ -9,7 +9,9 @@
 #include "core/retry.h"
 #include "core/upstream.h"
 
-enum { READ_ROOM = 16 * 1024 };
+enum {
+  READ_ROOM = 16 * 1024
+};
 
 /* A reply of the greeting. False: the node refused, the link is cut. */
 static bool greeted(pt_link *l, const uint8_t *p, size_t n) {

@@ -91,7 +91,8 @@ static void auth(pt_client *c, const pt_arg *args, uint32_t argc) {
   if (argc > 3)
     fail(c, "ERR syntax error");
   else if (argc == 2 && !c->svc->lc->nusers)
-    fail(c, "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?");
+    fail(c, "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is "
+            "correct?");
   else if (authenticate(c, argc == 3 ? &args[1] : NULL, &args[argc - 1]))
     say(c, "+OK\r\n");
   else
@@ -118,9 +119,10 @@ static void client_info(pt_client *c) {
   struct in_addr a = {htonl(c->ip)};
   const pt_listener_config *lc = c->svc->lc;
   inet_ntop(AF_INET, &a, ip, sizeof ip);
-  int n = snprintf(text, sizeof text, "id=%llu addr=%s:%u fd=%d name=%s age=%llu db=0 resp=%u user=%s\n", (unsigned long long)c->id, ip,
-                   c->port, c->conn.io.fd, c->name ? c->name : "", (unsigned long long)((c->svc->worker->now - c->since) / 1000000000u),
-                   c->proto, lc->nusers && c->user < lc->nusers ? lc->users[c->user].name : "default");
+  int n = snprintf(text, sizeof text, "id=%llu addr=%s:%u fd=%d name=%s age=%llu db=0 resp=%u user=%s\n",
+                   (unsigned long long)c->id, ip, c->port, c->conn.io.fd, c->name ? c->name : "",
+                   (unsigned long long)((c->svc->worker->now - c->since) / 1000000000u), c->proto,
+                   lc->nusers && c->user < lc->nusers ? lc->users[c->user].name : "default");
   say_bulk(c, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
@@ -193,7 +195,8 @@ static void hello(pt_client *c, const pt_arg *args, uint32_t argc) {
   if (user && !authenticate(c, user, password))
     fail(c, "%s", wrong_pass);
   else if (!(c->flags & PT_CLIENT_AUTHED))
-    fail(c, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can "
+    fail(c, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
+            "option can "
             "be used to authenticate the client and select the RESP protocol version at the same time");
   else if (name && !set_name(c, name))
     fail(c, "%s", bad_name);

@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 typedef enum pt_redirect {
-  PT_REDIRECT_NONE,  /* an answer like any other: the client's */
+  PT_REDIRECT_NONE, /* an answer like any other: the client's */
   PT_REDIRECT_MOVED, /* the slot has another owner */
-  PT_REDIRECT_ASK,   /* this one request belongs to another node */
+  PT_REDIRECT_ASK, /* this one request belongs to another node */
   PT_REDIRECT_LATER, /* TRYAGAIN: the slot is being split */
-  PT_REDIRECT_DOWN,  /* CLUSTERDOWN, LOADING, MASTERDOWN, READONLY: not this node now */
+  PT_REDIRECT_DOWN, /* CLUSTERDOWN, LOADING, MASTERDOWN, READONLY: not this node now */
 } pt_redirect;
 
 typedef struct pt_redirect_target {

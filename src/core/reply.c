@@ -10,7 +10,10 @@
 #include "core/fan.h"
 #include "core/retry.h"
 
-enum { RING_MIN = 16, RING_KEEP = 64 };
+enum {
+  RING_MIN = 16,
+  RING_KEEP = 64
+};
 
 /* ---- replies kept until their turn ---- */
 

@@ -14,26 +14,34 @@
 #include "core/topology.h"
 #include "core/upstream.h"
 
-enum { DELAY_FIRST_MS = 5, DELAY_MAX_MS = 200, PEEK = 1024 };
+enum {
+  DELAY_FIRST_MS = 5,
+  DELAY_MAX_MS = 200,
+  PEEK = 1024
+};
 
-typedef enum state { PARKED, WAITING, FLYING } state;
+typedef enum state {
+  PARKED,
+  WAITING,
+  FLYING
+} state;
 
 struct pt_retry {
-  uint32_t index, gen;     /* gen is odd while in use */
-  uint32_t next_free;      /* index + 1 */
-  pt_retry *prev, *next;   /* the client's ring list, by seq */
+  uint32_t index, gen; /* gen is odd while in use */
+  uint32_t next_free; /* index + 1 */
+  pt_retry *prev, *next; /* the client's ring list, by seq */
   pt_client *client;
   uint32_t seq;
-  pt_owner owner;          /* whom the reply goes to: the client or a fan part */
+  pt_owner owner; /* whom the reply goes to: the client or a fan part */
   pt_segq bytes;
-  int slot;                /* -1: none, no gate */
+  int slot; /* -1: none, no gate */
   uint8_t state;
   bool asking;
   unsigned redirects;
-  pt_upstream *target;     /* NULL: by the slot map; holds a reference */
-  uint64_t due, deadline;  /* ns */
+  pt_upstream *target; /* NULL: by the slot map; holds a reference */
+  uint64_t due, deadline; /* ns */
   uint32_t delay_ms;
-  char last[200];          /* the error that brought it here, without "-" and CRLF: what the client gets in the end */
+  char last[200]; /* the error that brought it here, without "-" and CRLF: what the client gets in the end */
 };
 
 /* ---- the table ---- */
@@ -262,7 +270,8 @@ bool pt_retry_on_error(pt_link *l, pt_owner who, const uint8_t *line, size_t n) 
   r->state = WAITING;
   r->asking = false;
   aim(r, NULL);
-  snprintf(r->last, sizeof r->last, "%.*s", (int)(n - 3 < sizeof r->last - 1 ? n - 3 : sizeof r->last - 1), (const char *)line + 1);
+  snprintf(r->last, sizeof r->last, "%.*s", (int)(n - 3 < sizeof r->last - 1 ? n - 3 : sizeof r->last - 1),
+           (const char *)line + 1);
   pt_upstream *to = NULL;
   pt_why why = PT_WHY_TRYAGAIN;
   if (what == PT_REDIRECT_MOVED || what == PT_REDIRECT_ASK) {
@@ -316,8 +325,8 @@ void pt_retry_on_loss(pt_link *l, pt_owner who, const pt_segq *log, bool written
       retry_end(r);
     }
     if (owner.kind != PT_KIND_RETRY)
-      pt_reply_error(w, owner, "ERR outcome unknown: node %s was lost after the request was sent: %s", pt_upstream_name(l->up, name),
-                     reason);
+      pt_reply_error(w, owner, "ERR outcome unknown: node %s was lost after the request was sent: %s",
+                     pt_upstream_name(l->up, name), reason);
     return;
   }
   pt_retry *r = object(s, who, log, &cmd);

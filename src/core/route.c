@@ -10,7 +10,23 @@
 #include "core/reply.h"
 #include "core/stream.h"
 
-enum { CHECK_KEYS = 64 };
+enum {
+  CHECK_KEYS = 64,
+  UNAUTHED_ARGS = 10,
+  UNAUTHED_BULK = 16 * 1024
+}; /* before AUTH: Redis' own limits */
+
+static pt_resp_limits limits(const pt_client *c) {
+  if (c->flags & PT_CLIENT_AUTHED)
+    return (pt_resp_limits){.max_bulk = c->svc->lc->max_bulk, .max_args = PT_RESP_MAX_ARGS};
+  return (pt_resp_limits){.max_bulk = UNAUTHED_BULK, .max_args = UNAUTHED_ARGS};
+}
+
+/* A browser that was made to speak to us (cross protocol scripting): Redis hangs up on these words too. */
+static bool is_http(const pt_arg *word) {
+  return (word->n == 4 && !strncasecmp((const char *)word->p, "POST", 4)) ||
+         (word->n == 5 && !strncasecmp((const char *)word->p, "Host:", 5));
+}
 
 static pt_owner next_owner(pt_client *c) { return pt_client_owner(c, c->tail++); }
 
@@ -55,7 +71,8 @@ static const pt_arg *all_args(const pt_frame *f, const uint8_t *frame) {
   return args;
 }
 
-static void add(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off, int slot, const pt_arg *key) {
+static void add(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off, int slot,
+                const pt_arg *key) {
   pt_owner who = next_owner(b->c);
   pt_batch_add(b, (pt_batched){.who = who, .seq = who.seq, .off = off, .len = f->len, .chunk = chunk}, cmd, f->argc, slot, key);
 }
@@ -126,7 +143,9 @@ static void route_fan(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_
 static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, int unknown_sub, pt_chunk *chunk, uint32_t off) {
   pt_client *c = b->c;
   pt_worker *w = c->svc->worker;
-  if (!cmd)
+  if (!cmd && is_http(&f->args[0]))
+    pt_client_close(c, "it speaks HTTP");
+  else if (!cmd)
     unknown_command(c, f);
   else if (unknown_sub && f->argc > 1)
     unknown_subcommand(c, cmd, f);
@@ -167,12 +186,13 @@ static bool route_inline(pt_batch *b, const uint8_t *line, uint32_t n) {
   pt_client *c = b->c;
   pt_worker *w = c->svc->worker;
   pt_chunk *chunk = pt_chunk_new(&w->pool, 8 * (size_t)n + 32);
-  pt_resp_limits lim = {.max_bulk = c->svc->lc->max_bulk, .max_args = PT_RESP_MAX_ARGS};
+  pt_resp_limits lim = limits(c);
   pt_frame f = {0};
   bool done = true;
   long len = chunk ? pt_inline_to_resp(line, n, chunk->data, chunk->cap) : -2;
   if (len < 0) {
-    pt_reply_error(w, next_owner(c), "%s", len == -1 ? "ERR Protocol error: unbalanced quotes in request" : "OOM puerta is out of memory");
+    pt_reply_error(w, next_owner(c), "%s",
+                   len == -1 ? "ERR Protocol error: unbalanced quotes in request" : "OOM puerta is out of memory");
     c->flags |= PT_CLIENT_CLOSING;
   } else if (len > 0 && pt_request_scan(chunk->data, (size_t)len, &lim, &f) == PT_RESP_OK && f.argc) {
     chunk->fill = (uint32_t)len;
@@ -196,7 +216,6 @@ uint32_t pt_route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
   pt_batch b;
   b.c = c;
   b.n = 0;
-  pt_resp_limits lim = {.max_bulk = s->lc->max_bulk, .max_args = PT_RESP_MAX_ARGS};
   uint32_t used = 0, gen = c->gen;
   while (used < n && c->gen == gen && !(c->flags & PT_CLIENT_CLOSING)) {
     if (c->tail - c->head >= s->lc->max_pipeline) {
@@ -205,6 +224,7 @@ uint32_t pt_route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
         break;
     }
     pt_frame f;
+    pt_resp_limits lim = limits(c);
     int r = pt_request_scan(chunk->data + off + used, n - used, &lim, &f);
     if (r == PT_RESP_BAD) {
       protocol_error(&b, f.error);

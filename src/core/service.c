@@ -11,7 +11,12 @@
 #include "core/topology.h"
 #include "core/upstream.h"
 
-enum { SUSPEND_MS = 10000, SECOND_MS = 1000, SUSPEND_PERCENT = 10, TICK_MIN_MS = 10 };
+enum {
+  SUSPEND_MS = 10000,
+  SECOND_MS = 1000,
+  SUSPEND_PERCENT = 10,
+  TICK_MIN_MS = 10
+};
 
 static void on_tick(struct ev_loop *loop, ev_timer *t, int events) {
   (void)loop, (void)events;
@@ -202,7 +207,8 @@ static void note_failures(pt_service *s) {
   pt_policy *p = s->policy;
   static pt_log_rate rate;
   pt_count(&w->n.policy_failures);
-  pt_log_every(&rate, PT_LOG_WARN, "policy", "%s: %s", p->name, p->error[0] ? p->error : "it answered a node that may not serve the request");
+  pt_log_every(&rate, PT_LOG_WARN, "policy", "%s: %s", p->name,
+               p->error[0] ? p->error : "it answered a node that may not serve the request");
   if (w->now - s->policy_second > (uint64_t)SECOND_MS * PT_NS_PER_MS) {
     s->policy_second = w->now;
     s->policy_calls = p->calls;
@@ -264,7 +270,9 @@ int pt_service_ask_redirect(pt_service *s, const pt_segq *bytes, const pt_comman
   pt_policy *p = s->policy;
   if (!p->redirect || !s->cluster || s->worker->now < s->suspended_until)
     return PT_ACT_DEFAULT;
-  pt_request req = {.frame_len = (uint32_t)bytes->bytes, .flags = cmd ? cmd->flags : 0, .slot = slot < 0 ? 0xffff : (uint16_t)slot,
+  pt_request req = {.frame_len = (uint32_t)bytes->bytes,
+                    .flags = cmd ? cmd->flags : 0,
+                    .slot = slot < 0 ? 0xffff : (uint16_t)slot,
                     .cmd = cmd ? cmd->id : 0};
   int16_t node = *to ? (*to)->node : PT_NODE_NONE;
   atomic_store_explicit(&s->worker->lua_name, p->name, memory_order_relaxed);

@@ -8,18 +8,21 @@
 #include "core/service.h"
 #include "core/upstream.h"
 
-enum { LOG_HIGH = 1024 * 1024, HEADER_MAX = 40 };
+enum {
+  LOG_HIGH = 1024 * 1024,
+  HEADER_MAX = 40
+};
 
 struct pt_stream {
   pt_stream *prev, *next; /* the service's list */
   pt_client *client;
   pt_link link;
-  pt_reply scan;          /* a request is an array of strings, as a reply could be */
+  pt_reply scan; /* a request is an array of strings, as a reply could be */
   uint8_t head[HEADER_MAX]; /* an unfinished header line, already passed on */
   uint32_t nhead;
   uint32_t seq;
-  bool ended;             /* the request is whole */
-  uint64_t moved;         /* ns: when bytes last went to the node */
+  bool ended; /* the request is whole */
+  uint64_t moved; /* ns: when bytes last went to the node */
 };
 
 static bool answered(const pt_stream *t) { return t->client->head != t->seq; }
@@ -134,7 +137,9 @@ void pt_stream_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
   pt_client_watch(c);
 }
 
-bool pt_stream_wants(const pt_client *c) { return !c->stream->ended && (answered(c->stream) || c->stream->link.log.bytes < LOG_HIGH); }
+bool pt_stream_wants(const pt_client *c) {
+  return !c->stream->ended && (answered(c->stream) || c->stream->link.log.bytes < LOG_HIGH);
+}
 
 bool pt_stream_ended(const pt_client *c) { return c->stream->ended; }
 bool pt_stream_done(const pt_client *c) { return c->stream->ended && answered(c->stream); }

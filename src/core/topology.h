@@ -4,8 +4,10 @@
  *
  * A round asks the hinted node, the one that answered last, a few known ones, then the seeds; each is given connect_timeout in all. The first
  * complete view ends the round. A view with fewer slots than the last snapshot (a node after CLUSTER RESET, a cluster being formed)
- * counts only when nobody shows more. Seeds that are down or wrong are logged by name when that changes, and skipped.
- * Without a snapshot the seeds are asked every 500 ms.
+ * counts only when nobody shows more, one with none never replaces one with slots. Seeds that are down or wrong are logged by name when that
+ * changes, and skipped; those that a periodic round did not need are asked after it, for the log only.
+ * Without a snapshot the seeds are asked every 500 ms; while slots have no owner or nobody answers, every 2 s or so.
+ * A name in a snapshot keeps its address while the name service still gives it, or gives none.
  */
 #ifndef PT_CORE_TOPOLOGY_H
 #define PT_CORE_TOPOLOGY_H

@@ -8,7 +8,9 @@
 
 #include "core/worker.h"
 
-enum { PT_UPSTREAM_NAME = 272 };
+enum {
+  PT_UPSTREAM_NAME = 272
+};
 
 /* The upstream at host:port, made when it is new. NULL: no memory. */
 pt_upstream *pt_upstream_get(pt_service *s, const char *host, uint16_t port);

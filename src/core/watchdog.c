@@ -8,7 +8,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { LOOK_MS = 20 };
+enum {
+  LOOK_MS = 20
+};
 
 struct pt_watchdog {
   pthread_t thread;

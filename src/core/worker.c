@@ -18,7 +18,10 @@
 #include "core/service.h"
 #include "core/stream.h"
 
-enum { COALESCE_MIN = 8, COALESCE_SHARE = 4 };
+enum {
+  COALESCE_MIN = 8,
+  COALESCE_SHARE = 4
+};
 
 int pt_list_add(pt_list *l, uint32_t v) {
   if (l->n == l->cap) {

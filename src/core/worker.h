@@ -26,11 +26,19 @@ typedef struct pt_retry pt_retry;
 typedef struct pt_fanout pt_fanout;
 typedef struct pt_stream pt_stream;
 
-enum { PT_NS_PER_MS = 1000000, PT_CLIENT_BLOCK = 64 };
+enum {
+  PT_NS_PER_MS = 1000000,
+  PT_CLIENT_BLOCK = 64
+};
 
 /* ---- names that may outlive what they name: index and generation ---- */
 
-typedef enum pt_kind { PT_KIND_CLIENT, PT_KIND_FAN, PT_KIND_RETRY, PT_KIND_INTERNAL } pt_kind;
+typedef enum pt_kind {
+  PT_KIND_CLIENT,
+  PT_KIND_FAN,
+  PT_KIND_RETRY,
+  PT_KIND_INTERNAL
+} pt_kind;
 
 /* Who waits for a reply: an entry of a link's FIFO. seq: the client's sequence number, or the part of a fan. */
 typedef struct pt_owner {
@@ -45,22 +53,22 @@ typedef struct pt_kept {
   pt_chunk *chunk;
   uint32_t off, len;
   pt_segq *more; /* what follows the first piece */
-  bool done;     /* the reply is whole */
+  bool done; /* the reply is whole */
 } pt_kept;
 
 /* ---- clients ---- */
 
 enum {
-  PT_CLIENT_DIRTY = 1,        /* in the worker's list of clients to write */
-  PT_CLIENT_HELD = 2,         /* partly answered pipeline, waits up to 1 ms for the rest */
-  PT_CLIENT_BLOCKED_OUT = 4,  /* waits for the socket to take more */
-  PT_CLIENT_BARRIER = 8,      /* its next request waits until nothing is in flight */
-  PT_CLIENT_FULL = 16,        /* pipeline or output is full: not read */
-  PT_CLIENT_EOF = 32,         /* sent its last byte; is answered what it is owed */
-  PT_CLIENT_CLOSING = 64,     /* closes when it is answered and its output is written */
+  PT_CLIENT_DIRTY = 1, /* in the worker's list of clients to write */
+  PT_CLIENT_HELD = 2, /* partly answered pipeline, waits up to 1 ms for the rest */
+  PT_CLIENT_BLOCKED_OUT = 4, /* waits for the socket to take more */
+  PT_CLIENT_BARRIER = 8, /* its next request waits until nothing is in flight */
+  PT_CLIENT_FULL = 16, /* pipeline or output is full: not read */
+  PT_CLIENT_EOF = 32, /* sent its last byte; is answered what it is owed */
+  PT_CLIENT_CLOSING = 64, /* closes when it is answered and its output is written */
   PT_CLIENT_AUTHED = 128,
-  PT_CLIENT_RESUME = 256,     /* in the worker's list of clients to go on with */
-  PT_CLIENT_PUMP = 512,       /* in the worker's list of clients whose retries to look at */
+  PT_CLIENT_RESUME = 256, /* in the worker's list of clients to go on with */
+  PT_CLIENT_PUMP = 512, /* in the worker's list of clients whose retries to look at */
   PT_CLIENT_REPLY_PART = 1024, /* the reply at its head is begun in out, not ended */
 };
 
@@ -68,54 +76,61 @@ enum {
 struct pt_client {
   pt_conn conn;
   pt_service *svc;
-  uint32_t index, gen;     /* gen is odd while open */
-  uint32_t head, tail;     /* oldest unanswered request, next sequence number */
-  pt_kept *ring;           /* replies before their turn, indexed by seq & mask; NULL when none */
+  uint32_t index, gen; /* gen is odd while open */
+  uint32_t head, tail; /* oldest unanswered request, next sequence number */
+  pt_kept *ring; /* replies before their turn, indexed by seq & mask; NULL when none */
   uint32_t mask;
   uint16_t flags;
-  uint8_t proto;           /* 2 or 3 */
+  uint8_t proto; /* 2 or 3 */
   pt_segq out;
-  pt_chunk *in;            /* bytes of an unfinished frame, or not yet looked at */
+  pt_chunk *in; /* bytes of an unfinished frame, or not yet looked at */
   uint32_t in_off, in_len;
-  uint32_t need;           /* the unfinished frame is not looked at before in_len reaches this */
-  uint32_t ip;             /* IPv4 source, host order */
+  uint32_t need; /* the unfinished frame is not looked at before in_len reaches this */
+  uint32_t ip; /* IPv4 source, host order */
   uint16_t port;
-  uint16_t user;           /* index into lc->users, valid while AUTHED */
-  uint64_t id;             /* CLIENT ID, unique in the process */
-  uint64_t since;          /* ns, when it connected */
-  pt_retry *retries;       /* its retry objects by seq, a ring list; NULL: none */
-  pt_stream *stream;       /* a large request on its way through; NULL: none */
-  char *name;              /* CLIENT SETNAME */
+  uint16_t user; /* index into lc->users, valid while AUTHED */
+  uint64_t id; /* CLIENT ID, unique in the process */
+  uint64_t since; /* ns, when it connected */
+  pt_retry *retries; /* its retry objects by seq, a ring list; NULL: none */
+  pt_stream *stream; /* a large request on its way through; NULL: none */
+  char *name; /* CLIENT SETNAME */
 };
 
 /* ---- nodes and links ---- */
 
-typedef enum pt_link_state { PT_LINK_CLOSED, PT_LINK_CONNECTING, PT_LINK_SETUP, PT_LINK_READY } pt_link_state;
+typedef enum pt_link_state {
+  PT_LINK_CLOSED,
+  PT_LINK_CONNECTING,
+  PT_LINK_SETUP,
+  PT_LINK_READY
+} pt_link_state;
 
-enum { PT_LINK_TICKS = 32 };
+enum {
+  PT_LINK_TICKS = 32
+};
 
 /* A connection to a node: a log of request bytes (sent, or not yet), the FIFO of who waits, and the reply scanner. */
 typedef struct pt_link {
   pt_conn conn;
   pt_upstream *up;
-  uint8_t state;                /* pt_link_state */
+  uint8_t state; /* pt_link_state */
   uint8_t proto;
   bool dirty, blocked, readonly;
-  bool discard;                 /* a stream: bytes leave the log when sent */
-  bool doomed;                  /* half a request stands in the log: cut before the next write */
-  uint32_t incarnation;         /* rises with every cut: marks of an earlier one have passed */
+  bool discard; /* a stream: bytes leave the log when sent */
+  bool doomed; /* half a request stands in the log: cut before the next write */
+  uint32_t incarnation; /* rises with every cut: marks of an earlier one have passed */
   pt_segq log;
-  uint64_t sent;                /* bytes at the log's front already handed to the kernel */
+  uint64_t sent; /* bytes at the log's front already handed to the kernel */
   pt_owner *fifo;
   uint32_t fhead, ftail, fmask; /* positions only rise */
-  uint32_t setup;               /* replies of the greeting still to come */
-  uint64_t opened;              /* ns, when connecting began */
-  uint32_t timed;               /* position whose latency is being taken */
-  uint64_t timed_at;            /* ns, 0: none */
+  uint32_t setup; /* replies of the greeting still to come */
+  uint64_t opened; /* ns, when connecting began */
+  uint32_t timed; /* position whose latency is being taken */
+  uint64_t timed_at; /* ns, 0: none */
   pt_reply scan;
-  bool begun;                   /* a part of the oldest reply has been passed on */
-  bool push;                    /* what is being scanned is a push */
-  uint8_t *left;                /* an unfinished header line */
+  bool begun; /* a part of the oldest reply has been passed on */
+  bool push; /* what is being scanned is a push */
+  uint8_t *left; /* an unfinished header line */
   uint32_t nleft;
   uint32_t ticks[PT_LINK_TICKS]; /* ftail at the last ticks: how old the oldest request is */
   uint32_t tick;
@@ -126,15 +141,15 @@ struct pt_upstream {
   pt_service *svc;
   char host[256];
   uint16_t port;
-  int16_t node;            /* index in the current topology, PT_NODE_NONE: only a MOVED named it */
+  int16_t node; /* index in the current topology, PT_NODE_NONE: only a MOVED named it */
   bool replica;
-  bool open;               /* the circuit is open: requests fail at once */
-  uint64_t open_until;     /* ns: then a probe connects */
-  char reason[96];         /* why it is open */
-  unsigned refs;           /* retry objects and streams that aim at it */
+  bool open; /* the circuit is open: requests fail at once */
+  uint64_t open_until; /* ns: then a probe connects */
+  char reason[96]; /* why it is open */
+  unsigned refs; /* retry objects and streams that aim at it */
   uint32_t latency_us;
-  unsigned nlinks;         /* per protocol */
-  pt_link *links;          /* [2 * nlinks]: RESP2 then RESP3 */
+  unsigned nlinks; /* per protocol */
+  pt_link *links; /* [2 * nlinks]: RESP2 then RESP3 */
 };
 
 /* ---- a listener in a worker ---- */
@@ -147,25 +162,25 @@ struct pt_service {
   unsigned index;
   pt_config *cfg;
   const pt_listener_config *lc; /* inside cfg */
-  pt_cluster *cluster;          /* NULL: no topology yet */
-  pt_policy *policy;            /* never NULL */
+  pt_cluster *cluster; /* NULL: no topology yet */
+  pt_policy *policy; /* never NULL */
   struct pt_topology *topology; /* for hints; outlives the worker */
-  uint64_t policy_second;       /* ns: start of the second in which failures are counted */
+  uint64_t policy_second; /* ns: start of the second in which failures are counted */
   uint64_t policy_calls, policy_failures; /* at that moment */
-  uint64_t suspended_until;     /* ns; the policy is not asked before */
-  uint64_t view_turn;           /* turn in which view was refreshed */
-  unsigned next_master;         /* round robin for requests without keys */
-  int16_t owner[PT_SLOTS];      /* node index, PT_NODE_NONE */
+  uint64_t suspended_until; /* ns; the policy is not asked before */
+  uint64_t view_turn; /* turn in which view was refreshed */
+  unsigned next_master; /* round robin for requests without keys */
+  int16_t owner[PT_SLOTS]; /* node index, PT_NODE_NONE */
   uint64_t gated[PT_SLOTS / 64]; /* bit: gates or fences stand on the slot */
-  uint16_t gates[PT_SLOTS];     /* retry objects on the slot */
-  uint16_t fenced[PT_SLOTS];    /* fences on the slot */
+  uint16_t gates[PT_SLOTS]; /* retry objects on the slot */
+  uint16_t fenced[PT_SLOTS]; /* fences on the slot */
   pt_fence *fences;
   pt_stream *streams;
-  pt_upstream **ups;            /* all known, in no order */
+  pt_upstream **ups; /* all known, in no order */
   unsigned nups;
   pt_upstream *by_node[PT_MAX_NODES];
   pt_view_node view[PT_MAX_NODES];
-  ev_timer tick;                /* request_timeout / PT_LINK_TICKS */
+  ev_timer tick; /* request_timeout / PT_LINK_TICKS */
 };
 
 /* A growing list. */
@@ -185,33 +200,33 @@ struct pt_worker {
   pthread_t thread;
   pt_inbox inbox;
   pt_pool pool;
-  pt_chunk *scratch;            /* the bump buffer of reads */
+  pt_chunk *scratch; /* the bump buffer of reads */
   pt_service **svcs;
   unsigned nsvcs;
-  pt_client **clients;          /* blocks of PT_CLIENT_BLOCK, by index */
+  pt_client **clients; /* blocks of PT_CLIENT_BLOCK, by index */
   uint32_t nclients, free_client; /* free_client: index + 1 of the first free one, linked by need; 0: none */
   pt_list dirty, held, resume, pump; /* client indexes; see the client's flags */
   pt_link **dirty_links;
   uint32_t ndirty_links, cap_dirty_links;
-  pt_retry **retries;           /* by index */
+  pt_retry **retries; /* by index */
   uint32_t nretries, free_retry, waiting; /* waiting: retry objects that exist */
-  pt_stream *dead_streams;      /* freed at the end of the turn */
+  pt_stream *dead_streams; /* freed at the end of the turn */
   pt_fanout **fans;
   uint32_t nfans, free_fan;
   uint32_t stamp[PT_SLOTS], epoch; /* marks slots within one pass */
-  uint16_t part[PT_SLOTS];      /* the fan part of a stamped slot */
-  uint32_t inflight, events;    /* requests on links; I/O events of this turn */
-  uint64_t turn, now;           /* now: ns, taken once a turn */
+  uint16_t part[PT_SLOTS]; /* the fan part of a stamped slot */
+  uint32_t inflight, events; /* requests on links; I/O events of this turn */
+  uint64_t turn, now; /* now: ns, taken once a turn */
   ev_prepare prepare;
   ev_check check;
   ev_timer held_timer, retry_timer;
   uint64_t coalesce_ns;
   bool draining;
   uint64_t drain_until;
-  atomic_uint connected;        /* the control thread gives the next client to the worker with the fewest */
-  _Atomic uint64_t in_lua;      /* ns when the worker entered the policy, 0: outside; the watchdog looks */
+  atomic_uint connected; /* the control thread gives the next client to the worker with the fewest */
+  _Atomic uint64_t in_lua; /* ns when the worker entered the policy, 0: outside; the watchdog looks */
   _Atomic(const char *) lua_name;
-  atomic_bool ended;            /* the thread has left its loop */
+  atomic_bool ended; /* the thread has left its loop */
   pt_counters n;
 };
 

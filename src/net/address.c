@@ -10,17 +10,26 @@
 #include <string.h>
 #include <unistd.h>
 
+static uint32_t scope_id(const char *zone) {
+  uint32_t id = if_nametoindex(zone);
+  if (id || !*zone || strspn(zone, "0123456789") != strlen(zone))
+    return id;
+  unsigned long n = strtoul(zone, NULL, 10);
+  return n <= UINT32_MAX ? (uint32_t)n : 0;
+}
+
 int pt_address_parse(pt_address *a, const char *host, uint16_t port) {
   char text[PT_ADDRESS_TEXT];
   size_t n = strlen(host);
-  if (n >= 2 && host[0] == '[' && host[n - 1] == ']')
+  int brackets = n >= 2 && host[0] == '[' && host[n - 1] == ']';
+  if (brackets)
     host++, n -= 2;
   if (n == 0 || n >= sizeof text)
     return -EINVAL;
   memcpy(text, host, n);
   text[n] = 0;
   memset(a, 0, sizeof *a);
-  if (!strcmp(text, "*") || inet_pton(AF_INET, text, &a->in.sin_addr) == 1) {
+  if (!brackets && (!strcmp(text, "*") || inet_pton(AF_INET, text, &a->in.sin_addr) == 1)) {
     a->in.sin_family = AF_INET;
     a->in.sin_port = htons(port);
     a->len = sizeof a->in;
@@ -31,7 +40,7 @@ int pt_address_parse(pt_address *a, const char *host, uint16_t port) {
     *zone++ = 0;
   if (inet_pton(AF_INET6, text, &a->in6.sin6_addr) != 1)
     return -EINVAL;
-  if (zone && !(a->in6.sin6_scope_id = if_nametoindex(zone)) && !(a->in6.sin6_scope_id = (uint32_t)atoi(zone)))
+  if (zone && !(a->in6.sin6_scope_id = scope_id(zone)))
     return -EINVAL;
   a->in6.sin6_family = AF_INET6;
   a->in6.sin6_port = htons(port);
@@ -58,9 +67,7 @@ char *pt_address_host(const pt_address *a, char *out, size_t cap) {
   return out;
 }
 
-uint16_t pt_address_port(const pt_address *a) {
-  return ntohs(a->sa.sa_family == AF_INET6 ? a->in6.sin6_port : a->in.sin_port);
-}
+uint16_t pt_address_port(const pt_address *a) { return ntohs(a->sa.sa_family == AF_INET6 ? a->in6.sin6_port : a->in.sin_port); }
 
 char *pt_address_format(const pt_address *a, char *out, size_t cap) {
   char host[PT_ADDRESS_TEXT];
@@ -103,11 +110,7 @@ int pt_connect(const pt_address *a) {
   if (fd < 0)
     return -errno;
   tune(fd); /* without it the connection is slower, not wrong */
-  int rc;
-  do
-    rc = connect(fd, &a->sa, a->len);
-  while (rc < 0 && errno == EINTR);
-  if (rc < 0 && errno != EINPROGRESS && errno != EALREADY) {
+  if (connect(fd, &a->sa, a->len) < 0 && errno != EINPROGRESS && errno != EINTR) { /* EINTR: it goes on all the same */
     int err = errno;
     close(fd);
     return -err;
@@ -118,13 +121,19 @@ int pt_connect(const pt_address *a) {
 int pt_connect_error(int fd) {
   int err = 0;
   socklen_t n = sizeof err;
-  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &n) < 0 ? -errno : -err;
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &n) < 0)
+    return -errno;
+  if (err)
+    return -err;
+  pt_address here = {.len = sizeof here.in6}, there = {.len = sizeof there.in6};
+  if (getsockname(fd, &here.sa, &here.len) < 0 || getpeername(fd, &there.sa, &there.len) < 0)
+    return -errno;
+  return here.len == there.len && !memcmp(&here.sa, &there.sa, here.len) ? -ECONNREFUSED : 0;
 }
 
 int pt_socket_tune(int fd) {
   int flags = fcntl(fd, F_GETFL);
-  if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) ||
-      fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+  if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
     return -errno;
   return tune(fd);
 }

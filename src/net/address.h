@@ -1,4 +1,4 @@
-/* Socket addresses (IPv4, IPv6) and the sockets made from them. Any thread; no name service: see resolver.h. */
+/* Socket addresses (IPv4, IPv6) and the sockets made from them. Any thread; no name service. */
 #ifndef PT_NET_ADDRESS_H
 #define PT_NET_ADDRESS_H
 
@@ -16,7 +16,9 @@ typedef struct pt_address {
   socklen_t len;
 } pt_address;
 
-enum { PT_ADDRESS_TEXT = 80 }; /* holds every formatted address, NUL included */
+enum {
+  PT_ADDRESS_TEXT = 80
+}; /* holds every formatted address, NUL included */
 
 /* Numeric host ("10.0.0.1", "::1", "fe80::1%eth0", "[::1]"; "*": 0.0.0.0). 0, or -EINVAL when it is not numeric: resolve it. */
 int pt_address_parse(pt_address *a, const char *host, uint16_t port);
@@ -30,7 +32,7 @@ uint16_t pt_address_port(const pt_address *a);
 int pt_listen(const pt_address *a, int backlog);
 /* A nonblocking, close-on-exec, tuned socket on its way to a (writable: look at pt_connect_error). fd or -errno. The caller closes it. */
 int pt_connect(const pt_address *a);
-/* How a pt_connect ended: 0 connected, else -errno. */
+/* How a pt_connect ended: 0 connected, else -errno. A socket that has met itself (a local port nobody listened at) counts as refused. */
 int pt_connect_error(int fd);
 /* For accepted sockets: nonblocking, close-on-exec, TCP_NODELAY, keepalive after 120 s. 0 or -errno (the socket stays usable but for the first). */
 int pt_socket_tune(int fd);

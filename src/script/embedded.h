@@ -5,12 +5,12 @@
 #include <stddef.h>
 
 typedef struct pt_embedded {
-  const char *name;        /* module name: "puerta.schema" */
+  const char *name; /* module name: "puerta.schema" */
   const unsigned char *bytes;
   size_t n;
 } pt_embedded;
 
 extern const pt_embedded pt_embedded_modules[]; /* ends with name == NULL */
-extern const char pt_embedded_ffi[];            /* src/script/puerta_ffi.h verbatim, NUL-terminated */
+extern const char pt_embedded_ffi[]; /* src/script/puerta_ffi.h verbatim, NUL-terminated */
 
 #endif

@@ -98,7 +98,8 @@ int pt_request_scan(const uint8_t *buf, size_t n, const pt_resp_limits *lim, pt_
   for (uint32_t i = 0; i < argc; i++) {
     r = p == end ? PT_RESP_MORE : bulk_header(f, p, end, lim->max_bulk, &len, &data);
     if (r) {
-      f->need = (uint64_t)(p - buf) + (uint64_t)(argc - i) * ARG_MIN;
+      size_t least = (size_t)(p - buf) + ARG_MIN;
+      f->need = (least > n ? least : n + 1) + (uint64_t)(argc - i - 1) * ARG_MIN;
       return r;
     }
     if ((size_t)(end - data) < (size_t)len + 2) {

@@ -13,7 +13,9 @@ from resp import Conn
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("PUERTA_BIN") or str(ROOT / "build" / "puerta-asan")
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|DEADLYSIGNAL|LeakSanitizer")
-READY = re.compile(r'"event": ?"ready"|\bready\b')
+READY = re.compile(r'info +ready: |"level":"info","event":"ready"')
+RELOADED = r"generation \d+ serves(?! on)"
+WORKERS = int(os.environ.get("PUERTA_WORKERS", "1"))
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -34,7 +36,7 @@ def lua(v):
     if isinstance(v, str):
         return '"%s"' % v.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     if isinstance(v, dict):
-        return "{ " + ", ".join(f"{k} = {lua(x)}" for k, x in v.items()) + " }"
+        return "{ " + ", ".join(f"{k if k.isidentifier() else '[%s]' % lua(k)} = {lua(x)}" for k, x in v.items()) + " }"
     return "{ " + ", ".join(map(lua, v)) + " }"
 
 
@@ -65,7 +67,7 @@ class Puerta:
         self.log_path = self.dir / "puerta.log"
         self.expect_exit = 0
         environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=0 exitcode=66 second_deadlock_stack=1"} | (env or {})
-        environment.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=65")
+        environment.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=65:quarantine_size_mb=8")
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", binary or BINARY, "run", str(self.file), *args],
@@ -78,7 +80,7 @@ class Puerta:
     def for_cluster(cls, nodes, top=None, args=(), env=None, files=None, ready=True, **options):
         """One Redis listener on a free port before a cluster (or a list of seeds)."""
         port = free_port()
-        top = {"workers": 1} | (top or {})
+        top = {"workers": WORKERS} | (top or {})
         return cls(config(listener(nodes, port, **options), **top), args=args, env=env, ready=ready, files=files, port=port)
 
     def wait_ready(self, seconds=20):

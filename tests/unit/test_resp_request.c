@@ -101,6 +101,9 @@ static void tells_what_it_needs(void **state) {
   assert_int_equal(f.nargs, 2);
   assert_arg(&f.args[1], "k");
   assert_int_equal(f.need, strlen("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000000\r\n") + 100000000 + 2);
+  /* A long header of which the end is missing is more than the least argument. */
+  assert_int_equal(scan_text("*3\r\n$100000", &f), PT_RESP_MORE);
+  assert_int_equal(f.need, strlen("*3\r\n$100000") + 1 + 2 * 6);
   /* Each argument still to come takes six bytes at least. */
   assert_int_equal(scan_text("*1000000\r\n", &f), PT_RESP_MORE);
   assert_int_equal(f.need, 10 + 6 * 1000000);

@@ -6,6 +6,7 @@
 --      ["10.0.1."] = "a", ["10.0.2."] = "b", ["10.0.2.7:6379"] = "a" } })
 
 local ffi = require "ffi"
+local puerta = require "puerta"
 
 local policy = {}
 
@@ -19,6 +20,7 @@ local arrays = { near = ffi.new("int16_t[?]", MAX_NODES * MAX_NEAR), count = ffi
 local near, near_count = ffi.cast("int16_t *", arrays.near), ffi.cast("int16_t *", arrays.count)
 
 function policy.init(opts)
+  puerta.known_options(opts, { "zone", "zones" })
   if type(opts.zone) ~= "string" or opts.zone == "" then error("zone: expected the name of this proxy's zone, got " .. tostring(opts.zone)) end
   own_zone, zones = opts.zone, opts.zones or {}
   if type(zones) ~= "table" then error("zones: expected a table of address prefixes, got " .. type(zones)) end

@@ -3,11 +3,14 @@
 --
 --    policy = puerta.policy("read_replica", { prefer = "replica" })   -- "any": the master takes its share of the reads
 
+local puerta = require "puerta"
+
 local policy = {}
 
 local any = false
 
 function policy.init(opts)
+  puerta.known_options(opts, { "prefer" })
   local prefer = opts.prefer or "replica"
   if prefer ~= "replica" and prefer ~= "any" then error('prefer: expected "replica" or "any", got ' .. tostring(prefer)) end
   any = prefer == "any"

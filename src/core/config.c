@@ -1,0 +1,95 @@
+#include "core/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+pt_config *pt_config_new(void) {
+  pt_config *c = calloc(1, sizeof *c);
+  if (c)
+    atomic_init(&c->refs, 1);
+  return c;
+}
+
+pt_config *pt_config_ref(pt_config *c) {
+  atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+  return c;
+}
+
+static void free_secret(char *s) {
+  if (s)
+    explicit_bzero(s, strlen(s));
+  free(s);
+}
+
+static void free_hostports(pt_hostport *a, unsigned n) {
+  for (unsigned i = 0; i < n; i++)
+    free(a[i].host);
+  free(a);
+}
+
+static void free_listener(pt_listener_config *l) {
+  free(l->name);
+  free(l->where);
+  free(l->bind.host);
+  free_hostports(l->nodes, l->nnodes);
+  free_hostports(l->backends, l->nbackends);
+  for (unsigned i = 0; i < l->nusers; i++) {
+    free(l->users[i].name);
+    free_secret(l->users[i].password);
+  }
+  free(l->users);
+  free(l->backend_user);
+  free_secret(l->backend_password);
+  free(l->policy.name);
+  free(l->policy.opts);
+  free(l->policy.where);
+  for (unsigned i = 0; i < l->nremap; i++) {
+    free(l->remap[i].from.host);
+    free(l->remap[i].to.host);
+  }
+  free(l->remap);
+}
+
+void pt_config_unref(pt_config *c) {
+  if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+    return;
+  for (unsigned i = 0; i < c->nlisteners; i++)
+    free_listener(&c->listeners[i]);
+  free(c->listeners);
+  free(c->file);
+  free(c->log_level);
+  free(c->lua_path);
+  free(c);
+}
+
+/* The options marked restart in lua/puerta/schema.lua; tests/unit/test_config.c compares the two. NULL: no difference. */
+static const char *listener_diff(const pt_listener_config *was, const pt_listener_config *is) {
+  if (was->kind != is->kind)
+    return "kind";
+  if (strcmp(was->bind.host, is->bind.host) || was->bind.port != is->bind.port)
+    return "bind";
+  if (strcmp(was->name, is->name))
+    return "name";
+  if (was->backlog != is->backlog)
+    return "backlog";
+  if (was->connections != is->connections)
+    return "connections";
+  return NULL;
+}
+
+int pt_config_restart_diff(const pt_config *was, const pt_config *is, char *err, size_t errsize) {
+  const char *top = was->workers != is->workers ? "workers" : was->nlisteners != is->nlisteners ? "listeners" : NULL;
+  if (top) {
+    snprintf(err, errsize, "%s", top);
+    return -1;
+  }
+  for (unsigned i = 0; i < was->nlisteners; i++) {
+    const char *name = listener_diff(&was->listeners[i], &is->listeners[i]);
+    if (name) {
+      snprintf(err, errsize, "listeners[%u].%s", i + 1, name);
+      return -1;
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Formatting, the direction of dependencies, sizes, generated files up to date. One line a check: "ok NAME" or "FAIL NAME" after what is wrong.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+shopt -s nullglob globstar
+failed=0
+
+# check NAME: fails when there is anything on standard input.
+check() {
+  local wrong
+  wrong=$(cat)
+  if [ -z "$wrong" ]; then
+    echo "ok $1"
+  else
+    printf '%s\nFAIL %s\n' "$wrong" "$1"
+    failed=1
+  fi
+}
+
+clang-format --dry-run -Werror src/**/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch] 2>&1 | check "clang-format"
+
+# base <- wire, base <- net, {base, wire, net} <- core <- script; main.c wires. The one exception: script/puerta_ffi.h is the door between core and policies.
+includes() { grep -n '#include "' src/"$1"/*.[ch] | grep -vE "#include \"($2)/"; }
+{
+  includes base 'base'
+  includes wire 'base|wire'
+  includes net 'base|net'
+  includes core 'base|wire|net|core' | grep -v '#include "script/puerta_ffi.h"'
+  includes script 'base|wire|net|core|script'
+} | check "dependency direction"
+grep -nE '#include <(lua|lauxlib|lualib|luajit)' src/**/*.[ch] | grep -v '^src/script/' | check "lua.h only in src/script"
+grep -nE '#include <openssl/' src/**/*.[ch] | grep -vE '^src/(net/tls|base/hash|core/local_auth)' | check "OpenSSL only in net/tls, base/hash and core/local_auth"
+wc -l src/**/*.[ch] lua/**/*.lua | awk '$2 != "total" && $1 > 800 { print $2 ": " $1 " lines" }' | grep -v 'src/wire/command_table.c' | check "no file over 800 lines"
+grep -nE '\b(TODO|FIXME|XXX|HACK)\b' src/**/*.[ch] lua/**/*.lua tests/**/*.{c,py,sh} tools/* | grep -v '^tools/lint.sh' | check "nothing left to do later"
+for script in tests/**/*.sh tools/*.sh .ci/run; do bash -n "$script" 2>&1; done | check "shell scripts parse"
+
+# Generators that can tell whether their output is stale.
+up_to_date() {
+  [ -x "$1" ] || return 0
+  local out
+  out=$("$@" 2>&1) || printf '%s\n' "${out:-stale: run $1}"
+}
+up_to_date tools/docs.sh --check | check "generated documentation is up to date"
+if grep -qs -- '--check' tools/gen_commands.py; then up_to_date tools/gen_commands.py --check; fi | check "command table is up to date"
+exit $failed

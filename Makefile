@@ -1,4 +1,5 @@
 # Puerta. `make help` lists what there is.
+MAKEFLAGS += -j$(shell nproc) --no-print-directory
 CC ?= cc
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
@@ -14,7 +15,7 @@ UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: build asan tsan units deps demo test bench bench-policy lint fuzz docs install clean help
-build: deps $(BUILD)/puerta ## compile build/puerta (the default)
+build: $(BUILD)/puerta ## compile build/puerta (the default)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -22,52 +23,57 @@ help: ## this list
 deps: ## install the Debian packages that are missing
 	@tools/deps.sh build
 
-$(BUILD)/embedded.c: $(LUA) src/script/puerta_ffi.h tools/embed_lua.sh
+$(BUILD)/embedded.c: $(LUA) src/script/puerta_ffi.h tools/embed_lua.sh | deps
 	@mkdir -p $(@D)
-	tools/embed_lua.sh $@ $(LUA)
+	@tools/embed_lua.sh $@ $(LUA)
 
 # Three flavours of the same objects: plain, asan (address + undefined), tsan.
 define flavour
-$(BUILD)/$(1)/%.o: src/%.c
+$(BUILD)/$(1)/%.o: src/%.c | deps
 	@mkdir -p $$(@D)
-	$$(CC) $$(FLAGS) $(2) -c $$< -o $$@
+	@echo "  cc $(1) $$<"
+	@$$(CC) $$(FLAGS) $(2) -c $$< -o $$@
 $(BUILD)/$(1)/embedded.o: $(BUILD)/embedded.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(FLAGS) $(2) -c $$< -o $$@
+	@$$(CC) $$(FLAGS) $(2) -c $$< -o $$@
 $(BUILD)/$(1)/libpuerta.a: $$(SRC:src/%.c=$(BUILD)/$(1)/%.o) $(BUILD)/$(1)/embedded.o
 	@rm -f $$@
-	ar rcs $$@ $$^
+	@ar rcs $$@ $$^
 endef
 $(eval $(call flavour,obj,$$(CFLAGS)))
 $(eval $(call flavour,asan,$$(ASAN)))
 $(eval $(call flavour,tsan,$$(TSAN)))
 
-# Everything is exported: LuaJIT's FFI looks nothing up by name, the sanitizers print better stacks.
 $(BUILD)/puerta: $(BUILD)/obj/main.o $(BUILD)/obj/libpuerta.a
-	$(CC) $(CFLAGS) $^ $(LIBS) -o $@
+	@echo "  link $@"
+	@$(CC) $(CFLAGS) $^ $(LIBS) -o $@
 $(BUILD)/puerta-asan: $(BUILD)/asan/main.o $(BUILD)/asan/libpuerta.a
-	$(CC) $(ASAN) $^ $(LIBS) -o $@
+	@echo "  link $@"
+	@$(CC) $(ASAN) $^ $(LIBS) -o $@
 $(BUILD)/puerta-tsan: $(BUILD)/tsan/main.o $(BUILD)/tsan/libpuerta.a
-	$(CC) $(TSAN) $^ $(LIBS) -o $@
+	@echo "  link $@"
+	@$(CC) $(TSAN) $^ $(LIBS) -o $@
 asan: $(BUILD)/puerta-asan ## the binary under AddressSanitizer and UndefinedBehaviorSanitizer
 tsan: $(BUILD)/puerta-tsan ## the binary under ThreadSanitizer
 
 # An archive: a test links the modules it uses and nothing else.
 $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/asan/libpuerta.a
 	@mkdir -p $(@D)
-	$(CC) $(FLAGS) $(ASAN) $< $(BUILD)/asan/libpuerta.a $(LIBS) -lcmocka -o $@
+	@echo "  unit $<"
+	@$(CC) $(FLAGS) $(ASAN) $< $(BUILD)/asan/libpuerta.a $(LIBS) -lcmocka -o $@
 units: $(UNITS)
 
 # libFuzzer needs clang; the sources go in directly, so that they are instrumented.
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard src/wire/*.c src/base/*.c src/wire/*.h)
 	@mkdir -p $(@D)
-	clang -std=gnu11 -D_GNU_SOURCE -Isrc -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	@echo "  fuzz $<"
+	@clang -std=gnu11 -D_GNU_SOURCE -Isrc -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 	  $< $(wildcard src/wire/*.c) $(wildcard src/base/*.c) -lpthread -o $@
 
 FUZZ_SECONDS ?= 300
 fuzz: ## each fuzz target for FUZZ_SECONDS (300)
 	@tools/deps.sh build fuzz
-	@$(MAKE) --no-print-directory $(FUZZ:%=$(BUILD)/fuzz/%)
+	@$(MAKE) $(FUZZ:%=$(BUILD)/fuzz/%)
 	@tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZ)
 
 demo: build ## a Redis Cluster on loopback, puerta before it, a short session; Ctrl-C ends it
@@ -83,7 +89,7 @@ bench: build ## CPU per request against HAProxy and twemproxy (long)
 	@tests/bench/bench.py
 
 bench-policy: build ## the cost of a policy call
-	@$(MAKE) --no-print-directory $(BUILD)/bench_policy
+	@$(MAKE) $(BUILD)/bench_policy
 	@$(BUILD)/bench_policy
 $(BUILD)/bench_policy: tests/bench/bench_policy.c $(BUILD)/obj/libpuerta.a
 	$(CC) $(FLAGS) $(CFLAGS) $^ $(LIBS) -o $@

@@ -91,16 +91,14 @@ end
 
 local function report_unknown(v, t, at)
   for _, key in ipairs(sorted_keys(v)) do
+    local where = at:key(key)
+    where.path = at.path
     if type(key) ~= "string" then
-      at:key(key):fail(("unexpected value %s: options have names"):format(value.describe(v[key])))
+      where:fail(("unexpected value %s: options have names"):format(value.describe(v[key])))
+    elseif t.not_yet[key] then
+      where:fail(("option %s is not built yet; remove it"):format(value.describe(key)))
     elseif not t.known[key] then
-      local where = at:key(key)
-      where.path = at.path
-      if t.not_yet[key] then
-        where:fail(("option %s is not built yet; remove it"):format(value.describe(key)))
-      else
-        where:fail(("unknown option %s%s"):format(value.describe(key), suggest.hint(key, option_names(t.options))))
-      end
+      where:fail(("unknown option %s%s"):format(value.describe(key), suggest.hint(key, option_names(t.options))))
     end
   end
   for _, twice in ipairs(at.text and at.text.twice or {}) do

@@ -19,7 +19,8 @@ M.duration = family("a duration", "250ms", "0s", { { "us", 1 }, { "ms", 1e3 }, {
   min = "m", mins = "m", minute = "m", minutes = "m", hr = "h", hour = "h", hours = "h",
 })
 M.size = family("a size", "16MiB", "0B", {
-  { "B", 1 }, { "kB", 1e3 }, { "KiB", 2 ^ 10 }, { "MB", 1e6 }, { "MiB", 2 ^ 20 }, { "GB", 1e9 }, { "GiB", 2 ^ 30 },
+  { "B", 1 }, { "kB", 1e3, decimal = true }, { "KiB", 2 ^ 10 }, { "MB", 1e6, decimal = true }, { "MiB", 2 ^ 20 },
+  { "GB", 1e9, decimal = true }, { "GiB", 2 ^ 30 },
 }, { byte = "B", bytes = "B", k = "KiB", m = "MiB", g = "GiB" })
 
 local function names(f)
@@ -61,7 +62,7 @@ function M.guess(f, number, usual)
   local best, least
   for _, unit in ipairs(f.units) do
     local ratio = math.abs(math.log(number * unit[2] / math.max(usual, 1)))
-    if not least or ratio < least then
+    if not unit.decimal and (not least or ratio < least) then
       best, least = unit, ratio
     end
   end

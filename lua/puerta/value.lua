@@ -71,7 +71,7 @@ function M.describe(v)
   return "a " .. kind
 end
 
---- An ordinary table: no node, no secret.
-function M.is_table(v) return type(v) == "table" and not nodes[v] and not secrets[v] and v ~= M.invalid end
+--- An ordinary table: nothing opaque, no part of the environment. A file cannot give metatables to its own.
+function M.is_table(v) return type(v) == "table" and getmetatable(v) == nil end
 
 return M

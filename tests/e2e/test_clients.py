@@ -56,8 +56,9 @@ def test_redis_py(proxy, protocol):
         r.lpush("py:h", "x")
     with pytest.raises(redis.ResponseError, match="not supported"):
         r.dbsize()
-    script = r.register_script("return redis.call('GET', KEYS[1])")
-    assert script(keys=["py:0"]) == "v0+"  # EVALSHA, NOSCRIPT, SCRIPT LOAD or EVAL: whatever the client makes of it
+    assert r.eval("return redis.call('GET', KEYS[1])", 1, "py:0") == "v0+"
+    with pytest.raises(redis.exceptions.NoScriptError):
+        r.evalsha("0" * 40, 1, "py:0")
     assert r.delete(*keys) == 64
     r.close()
 

@@ -246,7 +246,7 @@ def test_senseless_arguments_as_the_server(proxy, cluster, words):
 
 @pytest.mark.parametrize("words", [
     "MULTI", "EXEC", "DISCARD", "WATCH a", "UNWATCH", "SUBSCRIBE ch", "PSUBSCRIBE p*", "SSUBSCRIBE ch", "UNSUBSCRIBE", "BLPOP a 0", "BRPOP a 0", "BLMOVE a a LEFT LEFT 0", "BZPOPMIN a 0",
-    "BLMPOP 0 1 a LEFT", "XREAD BLOCK 0 STREAMS a $", "XREADGROUP GROUP g c BLOCK 0 STREAMS a >", "WAIT 1 0", "KEYS *", "SCAN 0", "DBSIZE", "RANDOMKEY", "FLUSHALL", "FLUSHDB", "SHUTDOWN", "DEBUG SLEEP 0", "CONFIG GET maxmemory",
+    "BLMPOP 0 1 a LEFT", "XREAD BLOCK 0 STREAMS a $", "XREADGROUP GROUP g c BLOCK 0 STREAMS a >", "WAIT 1 0", "KEYS *", "SCAN 0", "DBSIZE", "RANDOMKEY", "FLUSHALL", "FLUSHDB", "SHUTDOWN", "DEBUG SLEEP 0", "CONFIG SET maxmemory 0", "SCRIPT LOAD x", "FUNCTION LIST",
     "REPLICAOF NO ONE", "MONITOR", "SAVE", "ACL WHOAMI", "CLUSTER RESET", "SYNC", "SWAPDB 0 1", "MOVE a 1",
 ])
 def test_unsupported_commands_say_so_at_once(proxy, words):

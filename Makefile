@@ -1,5 +1,7 @@
 # Puerta. `make help` lists what there is.
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc) --no-print-directory
+endif
 CC ?= cc
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
@@ -82,7 +84,7 @@ demo: build ## a Redis Cluster on loopback, puerta before it, a short session; C
 
 test: ## every test
 	@tools/deps.sh build test fuzz
-	@tests/run.sh
+	+@tests/run.sh
 
 bench: build ## CPU per request against HAProxy and twemproxy (long)
 	@tools/deps.sh build bench
@@ -92,7 +94,7 @@ bench-policy: build ## the cost of a policy call
 	@$(MAKE) $(BUILD)/bench_policy
 	@$(BUILD)/bench_policy
 $(BUILD)/bench_policy: tests/bench/bench_policy.c $(BUILD)/obj/libpuerta.a
-	$(CC) $(FLAGS) $(CFLAGS) $^ $(LIBS) -o $@
+	@$(CC) $(FLAGS) $(CFLAGS) $^ $(LIBS) -o $@
 
 lint: ## formatting, dependency direction, generated files up to date
 	@tools/deps.sh build test

@@ -210,7 +210,7 @@ describe("the reader of the source", function()
 
   it("finds the calls in files of the product", function()
     -- It must come through any valid Lua; their require calls are easy to count.
-    for _, name in ipairs { "source", "schema", "types", "shape", "config", "cluster", "driver" } do
+    for _, name in ipairs { "source", "types", "shape", "env", "cluster", "driver" } do
       local file = assert(io.open("lua/puerta/" .. name .. ".lua"))
       local text = file:read "*a"
       file:close()

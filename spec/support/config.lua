@@ -19,7 +19,7 @@ function M.errors(text, env)
   assert(not tree, "no error")
   local list = {}
   for line in errors:gmatch "[^\n]+" do
-    list[#list + 1] = line:gsub("^conf/x%.lua:", "")
+    list[#list + 1] = line:gsub("^conf/x%.lua:(%d)", "%1")
   end
   local expected = ("%d error%s; configuration not applied"):format(#list - 1, #list == 2 and "" or "s")
   assert(table.remove(list) == expected, errors)

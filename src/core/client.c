@@ -16,6 +16,7 @@ enum {
   READ_ROOM = 16 * 1024, /* a read asks for at least this much */
   OUT_HIGH = 1024 * 1024, /* unread replies that stop the client's own requests */
   HOLD_MAX = 32 * 1024, /* a partly answered pipeline longer than this is not held back */
+  BELIEVE = 1024 * 1024,
   KEEP_MIN = 256, /* smallest buffer of an unfinished frame */
 };
 
@@ -130,10 +131,13 @@ static bool full(const pt_client *c) { return c->tail - c->head >= c->svc->lc->m
 
 /* Keeps the n bytes at chunk->data + off that no request has been found in yet; need: what the frame will have at least, 0: unknown. */
 static int keep(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n, uint64_t need) {
-  if (chunk == c->in && c->in->cap - off >= n + (need > n ? need - n : READ_ROOM / 4)) {
+  if (chunk == c->in && c->in->cap - off >= (need > n ? need : n + READ_ROOM / 4)) {
     c->in_off = off;
   } else {
+    /* What a header promises is believed up to a point; beyond it memory grows with what has really come. */
     size_t cap = need > n ? need : n < KEEP_MIN / 2 ? KEEP_MIN : (size_t)n * 2;
+    size_t most = n > BELIEVE / 2 ? (size_t)n * 2 : BELIEVE;
+    cap = cap < most ? cap : most;
     pt_chunk *own = pt_chunk_exact(&c->svc->worker->pool, cap);
     if (!own)
       return -ENOMEM;

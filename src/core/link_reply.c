@@ -18,7 +18,8 @@ static bool greeted(pt_link *l, const uint8_t *p, size_t n) {
   if (*p == '-') {
     char why[96];
     snprintf(why, sizeof why, "it refused: %.*s", (int)(n - 3 < 70 ? n - 3 : 70), (const char *)p + 1);
-    pt_upstream_trip(l->up, why);
+    if (l->proto == 2) /* a node that knows no HELLO 3 is none the worse for the others */
+      pt_upstream_trip(l->up, why);
     pt_link_cut(l, why);
     return false;
   }

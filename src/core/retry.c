@@ -37,7 +37,7 @@ struct pt_retry {
   int slot; /* -1: none, no gate */
   uint8_t state;
   bool asking;
-  unsigned redirects;
+  unsigned redirects, losses;
   pt_upstream *target; /* NULL: by the slot map; holds a reference */
   uint64_t due, deadline; /* ns */
   uint32_t delay_ms;
@@ -335,6 +335,8 @@ void pt_retry_on_loss(pt_link *l, pt_owner who, const pt_segq *log, bool written
   r->state = WAITING;
   r->asking = false;
   aim(r, NULL);
+  if (r->losses++)
+    wait_a_little(r);
   snprintf(r->last, sizeof r->last, "ERR node %.100s: %.60s; request not %s", pt_upstream_name(l->up, name), reason,
            written ? "answered" : "sent");
   pt_upstream *to = NULL;

@@ -97,8 +97,9 @@ static int slot_of(const pt_command *cmd, const pt_arg *args, uint32_t argc, con
   return slot;
 }
 
-static bool has_block(const pt_arg *args, uint32_t argc) {
-  for (uint32_t i = 1; i < argc && !(args[i].n == 7 && !strncasecmp((const char *)args[i].p, "STREAMS", 7)); i++)
+/* XREAD [COUNT n] [BLOCK ms] STREAMS ..., XREADGROUP GROUP g c ... */
+static bool has_block(const pt_command *cmd, const pt_arg *args, uint32_t argc) {
+  for (uint32_t i = strcmp(cmd->name, "xreadgroup") ? 1 : 4; i < argc && !(args[i].n == 7 && !strncasecmp((const char *)args[i].p, "STREAMS", 7)); i++)
     if (args[i].n == 5 && !strncasecmp((const char *)args[i].p, "BLOCK", 5))
       return true;
   return false;
@@ -116,7 +117,7 @@ static void route_keyed(pt_batch *b, const pt_frame *f, const pt_command *cmd, p
   const pt_arg *key, *args = all_args(f, chunk->data + off);
   if (!args)
     pt_reply_error(w, next_owner(c), "OOM puerta is out of memory; request not sent");
-  else if ((cmd->flags & PT_CMD_BLOCKING) && has_block(args, f->argc))
+  else if ((cmd->flags & PT_CMD_BLOCKING) && has_block(cmd, args, f->argc))
     pt_reply_error(w, next_owner(c), "ERR '%s' with BLOCK is not supported through puerta yet", cmd->name);
   else {
     int slot = slot_of(cmd, args, f->argc, &key);

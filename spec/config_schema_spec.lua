@@ -200,7 +200,7 @@ describe("policy", function()
     local text = c.redis 'policy = "tenant_replica.lua"'
     local tree = assert(config.load("scripts/examples/c.lua", { text = text }))
     assert.equal("scripts/examples/tenant_replica.lua", tree.listeners[1].policy.name)
-    assert.equal("policy: policy conf/nowhere.lua: No such file or directory", error_of 'policy = "nowhere.lua"')
+    assert.equal("policy: conf/nowhere.lua: No such file or directory", error_of 'policy = "nowhere.lua"')
   end)
 
   it("says what is wrong with it", function()

@@ -18,7 +18,7 @@ local function check_name(name, at)
     if name:find "%c" then return at:fail "expected a path without control characters" end
     local path = at.context.resolve(name)
     local readable, why = at.context.readable(path)
-    if not readable then return at:fail("policy " .. why) end
+    if not readable then return at:fail(why) end
     return path
   end
   for _, known in ipairs(M.built_in) do

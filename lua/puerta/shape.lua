@@ -83,8 +83,8 @@ end
 
 local function option_names(options)
   local names = {}
-  for i, option in ipairs(options) do
-    names[i] = option[1]
+  for _, option in ipairs(options) do
+    if type(option[1]) == "string" then names[#names + 1] = option[1] end
   end
   return names
 end

@@ -55,20 +55,18 @@ static void wrong_arity(pt_client *c, const pt_command *cmd) {
 }
 
 /* All arguments of a frame, in memory that serves until the next call. NULL: no memory. */
-static const pt_arg *all_args(const pt_frame *f, const uint8_t *frame) {
-  static _Thread_local pt_arg *args;
-  static _Thread_local uint32_t cap;
+static const pt_arg *all_args(pt_worker *w, const pt_frame *f, const uint8_t *frame) {
   if (f->argc <= PT_FRAME_ARGS)
     return f->args;
-  if (f->argc > cap) {
-    pt_arg *more = realloc(args, f->argc * sizeof *more);
+  if (f->argc > w->cap_args) {
+    pt_arg *more = realloc(w->args, f->argc * sizeof *more);
     if (!more)
       return NULL;
-    args = more;
-    cap = f->argc;
+    w->args = more;
+    w->cap_args = f->argc;
   }
-  pt_request_args(frame, f->len, args, f->argc);
-  return args;
+  pt_request_args(frame, f->len, w->args, f->argc);
+  return w->args;
 }
 
 static void add(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off, int slot,
@@ -114,7 +112,7 @@ static void route_keyed(pt_batch *b, const pt_frame *f, const pt_command *cmd, p
     add(b, f, cmd, chunk, off, pt_key_slot(key->p, key->n), key);
     return;
   }
-  const pt_arg *key, *args = all_args(f, chunk->data + off);
+  const pt_arg *key, *args = all_args(c->svc->worker, f, chunk->data + off);
   if (!args)
     pt_reply_error(w, next_owner(c), "OOM puerta is out of memory; request not sent");
   else if ((cmd->flags & PT_CMD_BLOCKING) && has_block(cmd, args, f->argc))
@@ -130,7 +128,7 @@ static void route_keyed(pt_batch *b, const pt_frame *f, const pt_command *cmd, p
 
 static void route_fan(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off) {
   pt_client *c = b->c;
-  const pt_arg *args = all_args(f, chunk->data + off);
+  const pt_arg *args = all_args(c->svc->worker, f, chunk->data + off);
   int slot, r = args ? pt_fan_start(b, cmd, args, f->argc, c->tail, &slot) : -1;
   if (r > 0)
     add(b, f, cmd, chunk, off, slot, args + 1);
@@ -155,7 +153,7 @@ static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, i
   else if (!(c->flags & PT_CLIENT_AUTHED) && !(cmd->flags & PT_CMD_NO_AUTH))
     pt_reply_error(w, next_owner(c), "NOAUTH Authentication required.");
   else if (cmd->verb == PT_VERB_LOCAL) {
-    const pt_arg *args = all_args(f, chunk->data + off);
+    const pt_arg *args = all_args(c->svc->worker, f, chunk->data + off);
     pt_batch_dispatch(b);
     return args && pt_local_run(c, cmd, args, f->argc);
   } else if (cmd->verb == PT_VERB_LATER)

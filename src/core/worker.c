@@ -227,6 +227,7 @@ static void free_worker(pt_worker *w) {
   pt_pool_free(&w->pool);
   free(w->clients);
   free(w->svcs);
+  free(w->args);
   free(w->dirty.at);
   free(w->held.at);
   free(w->resume.at);

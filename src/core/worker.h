@@ -215,6 +215,8 @@ struct pt_worker {
   uint32_t nfans, free_fan;
   uint32_t stamp[PT_SLOTS], epoch; /* marks slots within one pass */
   uint16_t part[PT_SLOTS]; /* the fan part of a stamped slot */
+  pt_arg *args; /* of the request that is being routed, when they are many */
+  uint32_t cap_args;
   uint32_t inflight, events; /* requests on links; I/O events of this turn */
   uint64_t turn, now; /* now: ns, taken once a turn */
   ev_prepare prepare;

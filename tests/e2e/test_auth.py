@@ -117,13 +117,17 @@ def test_backend_user(start, locked):
     assert any(b"user=puerta" in n.call("CLIENT", "LIST") for n in locked.nodes)
 
 
-@pytest.mark.parametrize("auth", [{"backend_auth": {"password": "not-it"}}, {}], ids=["wrong", "none"])
-def test_wrong_backend_password_is_told(start, locked, auth):
-    """The log says why, clients get an error at once, and nothing hangs."""
+@pytest.mark.parametrize("auth,why", [({"backend_auth": {"password": "not-it"}}, "wrong user or password"), ({}, "asks for a password")], ids=["wrong", "none"])
+def test_wrong_backend_password_is_told(start, locked, auth, why):
+    """The log says why, clients get an error instead of waiting, and nothing hangs."""
     p = start(locked, ready=False, request_timeout="2s", **auth)
-    p.wait_log(r"WRONGPASS|NOAUTH")
+    for n in locked.nodes:
+        p.wait_log(f"{n.address}: .*{why}")
     assert "not-it" not in p.log()
-    assert p.alive()
+    with p.connect(timeout=20) as c:
+        reply = c.command("GET", "a")
+        assert isinstance(reply, Error) and reply.startswith(("LOADING ", "CLUSTERDOWN "))
+        assert c.command("PING") == "PONG"
 
 
 def test_password_changed_while_running(start, locked):

@@ -184,7 +184,7 @@ def test_nobody_left_for_some_slots(start):
                 a, b, both = c.pipeline([("GET", key), ("GET", other), ("MGET", other, key)])
                 assert isinstance(a, Error) and PRECISE.search(a), a
                 assert b == b"1"
-                assert isinstance(both, Error), both
+                assert both[0] == b"1" and isinstance(both[1], Error) and PRECISE.search(both[1]), both
                 time.sleep(0.15)
             assert dead.start()
             cluster.wait_ok()

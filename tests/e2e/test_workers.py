@@ -119,6 +119,7 @@ def test_replies_in_any_fragmentation(start, cluster, sizes, hello):
     with p.connect() as c, Conn(start(cluster).port) as straight:
         for x in (c, straight):
             x.command("HELLO", hello)
+        straight.pipeline(commands)
         want = [typed(r) for r in straight.pipeline(commands)]
         assert [typed(r) for r in c.pipeline(commands)] == want
         assert [typed(r) for r in c.pipeline(commands * 5)] == want * 5

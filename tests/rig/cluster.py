@@ -255,7 +255,8 @@ class Cluster:
         return read
 
     def reshard(self, source, target, slots):
-        """redis-cli --cluster reshard: moves that many slots, the lowest first. Its output."""
+        """redis-cli --cluster reshard: moves that many slots, the lowest first, once all nodes agree about the last move. Its output."""
+        self.wait_ok()
         auth = ["-a", self.password, "--no-auth-warning"] if self.password else []
         p = subprocess.run(["redis-cli", *auth, "--cluster", "reshard", source.address, "--cluster-from", source.id, "--cluster-to", target.id,
                             "--cluster-slots", str(slots), "--cluster-yes"], capture_output=True, text=True, timeout=300)

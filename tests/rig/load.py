@@ -57,6 +57,7 @@ class Flow(threading.Thread):
     def run(self):
         try:
             with Conn(self.load.port, timeout=self.load.timeout) as c:
+                c.pipeline([("DEL", k.name) for k in self.keys])
                 while not self.load.ended.is_set():
                     self.turn(c)
         except Exception as e:  # whatever it was, the test reads it

@@ -107,6 +107,7 @@ install: $(BUILD)/puerta ## to $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(BUILD)/puerta $(DESTDIR)$(PREFIX)/bin/puerta
 	install -d $(DESTDIR)$(PREFIX)/share/puerta/conf $(DESTDIR)$(PREFIX)/share/puerta/examples
 	install -m 644 conf/* $(DESTDIR)$(PREFIX)/share/puerta/conf
+	install -D -m 644 lua/meta/puerta.lua $(DESTDIR)$(PREFIX)/share/puerta/meta/puerta.lua
 	install -m 644 $(wildcard scripts/examples/*.lua) $(DESTDIR)$(PREFIX)/share/puerta/examples
 
 clean: ## remove build/

@@ -79,6 +79,11 @@ conf/mongodb.lua:17: backend "mongos-b:27017": weight: expected integer 1..1000,
     assert.equal("x.lua:1: expected the file to return puerta.config { ... }, got 5\n1 error; configuration not applied", errors)
   end)
 
+  it("suggest an option of a constructor with a positional value", function()
+    assert.same({ '2: backend "a:1": unknown option "weihgt" (did you mean "weight"?)' }, c.errors [[local p = require "puerta"
+return p.config { listeners = { p.mongodb { bind = "*:1", backends = { p.backend { "a:1", weihgt = 2 } } } } }]])
+  end)
+
   it("name what is used twice", function()
     local text = [[
 local p = require "puerta"
@@ -202,6 +207,41 @@ return puerta.config {
   },
 }]]
     assert.same({ 5, 12, 16, 21 }, lines(text))
+  end)
+end)
+
+describe("a mutilated file", function()
+  it("never makes the loader itself fail", function()
+    local config = require "puerta.config"
+    local text = c.redis 'auth = { password = env.secret "S" }, policy = puerta.policy("read_near", { zone = "a" }), slot_refresh = "1s"'
+      .. '-- x\nlocal b = { puerta.mongodb { bind = "*:1", backends = { puerta.backend { "a:1", weight = 2 } } } }'
+    text = text:gsub("return (.*)\n%-%- x\n(.*)$", "%2\nb[2] = %1\nreturn b[2]")
+    local words, extra = {}, { "(", ")", "{", "}", "[", "]", ",", ";", "=", "..", "nil", "0/0", "1e309", "-1", "{}", '"x"', "[[", "--", "\0", "\255", "function() end",
+      "puerta.redis", "puerta.backend {", "env.int", "puerta", "env.secret 'S'", "weihgt" }
+    for word, rest in text:gmatch "([%w_]*)([^%w_]*)" do
+      words[#words + 1] = word
+      for byte in rest:gmatch "." do
+        words[#words + 1] = byte
+      end
+    end
+    local seed, compiled = 1, 0
+    local function random(n)
+      seed = seed * 16807 % 2147483647
+      return seed % n + 1
+    end
+    for _ = 1, 3000 do
+      local mutant = { unpack(words) }
+      for _ = 1, random(3) do
+        local at = random(#mutant)
+        mutant[at] = ({ "", extra[random(#extra)], mutant[at] .. " " .. extra[random(#extra)], mutant[random(#mutant)] })[random(4)]
+      end
+      local source = table.concat(mutant)
+      local ok, tree, errors = pcall(config.load, "x.lua", { text = source, getenv = function() end })
+      assert.is_true(ok, source .. "\n" .. tostring(tree))
+      assert.is_true(tree ~= nil or errors:find "configuration not applied$" ~= nil, source)
+      compiled = compiled + (loadstring(source) and 1 or 0)
+    end
+    assert.is_true(compiled > 300, compiled)
   end)
 end)
 

@@ -81,8 +81,8 @@ static int parse(int argc, char **argv, command_line *cl) {
       break;
     case 'w': {
       long n = strtol(optarg, &end, 10);
-      if (*end || !*optarg || n < 0 || n > 1024)
-        return usage("-w: expected a number 0..1024, got ", optarg);
+      if (*end || !*optarg || n < 0 || n > 256)
+        return usage("-w: expected a number 0..256, got ", optarg);
       cl->over.workers = (int)n;
       break;
     }

@@ -92,7 +92,8 @@ void pt_client_close(pt_client *c, const char *reason) {
   free(c->ring);
   c->ring = NULL;
   free(c->name);
-  c->name = NULL;
+  free(c->user);
+  c->name = c->user = NULL;
   c->need = w->free_client;
   w->free_client = c->index + 1;
   atomic_fetch_sub(&w->connected, 1);

@@ -1,11 +1,11 @@
 #include "core/local.h"
 
-#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 
 #include "core/reply.h"
@@ -80,7 +80,8 @@ static bool authenticate(pt_client *c, const pt_arg *user, const pt_arg *passwor
     return true; /* an open door: the default user has any password */
   if (found < 0)
     return false;
-  c->user = (uint16_t)found;
+  free(c->user);
+  c->user = strdup(lc->users[found].name); /* without memory: shown as default */
   c->flags |= PT_CLIENT_AUTHED;
   return true;
 }
@@ -115,14 +116,12 @@ static bool set_name(pt_client *c, const pt_arg *name) {
 static const char bad_name[] = "ERR Client names cannot contain spaces, newlines or special characters.";
 
 static void client_info(pt_client *c) {
-  char text[1400], ip[INET_ADDRSTRLEN] = "0.0.0.0";
-  struct in_addr a = {htonl(c->ip)};
-  const pt_listener_config *lc = c->svc->lc;
-  inet_ntop(AF_INET, &a, ip, sizeof ip);
-  int n = snprintf(text, sizeof text, "id=%llu addr=%s:%u fd=%d name=%s age=%llu db=0 resp=%u user=%s\n",
-                   (unsigned long long)c->id, ip, c->port, c->conn.io.fd, c->name ? c->name : "",
-                   (unsigned long long)((c->svc->worker->now - c->since) / 1000000000u), c->proto,
-                   lc->nusers && c->user < lc->nusers ? lc->users[c->user].name : "default");
+  char text[1600], addr[PT_ADDRESS_TEXT];
+  pt_address a = {.len = sizeof a.in6};
+  getpeername(c->conn.io.fd, &a.sa, &a.len);
+  int n = snprintf(text, sizeof text, "id=%llu addr=%s fd=%d name=%s age=%llu db=0 resp=%u user=%.256s\n",
+                   (unsigned long long)c->id, pt_address_format(&a, addr, sizeof addr), c->conn.io.fd, c->name ? c->name : "",
+                   (unsigned long long)((c->svc->worker->now - c->since) / 1000000000u), c->proto, c->user ? c->user : "default");
   say_bulk(c, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
@@ -208,7 +207,8 @@ static void hello(pt_client *c, const pt_arg *args, uint32_t argc) {
 
 static void reset(pt_client *c) {
   free(c->name);
-  c->name = NULL;
+  free(c->user);
+  c->name = c->user = NULL;
   c->proto = 2;
   if (c->svc->lc->nusers)
     c->flags &= (uint16_t)~PT_CLIENT_AUTHED;

@@ -97,7 +97,8 @@ static int slot_of(const pt_command *cmd, const pt_arg *args, uint32_t argc, con
 
 /* XREAD [COUNT n] [BLOCK ms] STREAMS ..., XREADGROUP GROUP g c ... */
 static bool has_block(const pt_command *cmd, const pt_arg *args, uint32_t argc) {
-  for (uint32_t i = strcmp(cmd->name, "xreadgroup") ? 1 : 4; i < argc && !(args[i].n == 7 && !strncasecmp((const char *)args[i].p, "STREAMS", 7)); i++)
+  for (uint32_t i = strcmp(cmd->name, "xreadgroup") ? 1 : 4;
+       i < argc && !(args[i].n == 7 && !strncasecmp((const char *)args[i].p, "STREAMS", 7)); i++)
     if (args[i].n == 5 && !strncasecmp((const char *)args[i].p, "BLOCK", 5))
       return true;
   return false;

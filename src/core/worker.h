@@ -88,12 +88,12 @@ struct pt_client {
   uint32_t need; /* the unfinished frame is not looked at before in_len reaches this */
   uint32_t ip; /* IPv4 source, host order */
   uint16_t port;
-  uint16_t user; /* index into lc->users, valid while AUTHED */
   uint64_t id; /* CLIENT ID, unique in the process */
   uint64_t since; /* ns, when it connected */
   pt_retry *retries; /* its retry objects by seq, a ring list; NULL: none */
   pt_stream *stream; /* a large request on its way through; NULL: none */
-  char *name; /* CLIENT SETNAME */
+  char *name; /* CLIENT SETNAME, NULL: none */
+  char *user; /* as whom it has authenticated, NULL: the default user */
 };
 
 /* ---- nodes and links ---- */

@@ -100,7 +100,7 @@ def test_changed_restart_option_is_refused_by_name(reloads, change):
     if "workers" in change:
         text, name = reloads.text(top=change), "workers"
     else:
-        text, name = reloads.text(bind=f"127.0.0.1:{free_port()}"), "bind"
+        text, name = reloads.text().replace(f'bind = "127.0.0.1:{reloads.port}"', f'bind = "127.0.0.1:{free_port()}"'), "bind"
     at = reloads.p.reload(text)
     reloads.p.wait_log(rf"{name}.*restart|restart.*{name}", since=at)
     with Conn(reloads.port) as c:

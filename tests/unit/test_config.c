@@ -1,0 +1,392 @@
+/* A configuration file through the modules embedded in the binary into the core's tree, and what a reload may change. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "core/config.h"
+#include "script/config_lua.h"
+#include "script/state.h"
+
+static char dir[] = "/tmp/puerta-config-XXXXXX";
+static char path[64];
+
+static int set_up(void **state) {
+  (void)state;
+  if (!mkdtemp(dir))
+    return -1;
+  snprintf(path, sizeof path, "%s/c.lua", dir);
+  return 0;
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  unlink(path);
+  return rmdir(dir);
+}
+
+static void write_file(const char *text) {
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  assert_true(fputs(text, f) >= 0);
+  assert_int_equal(fclose(f), 0);
+}
+
+static pt_config *load(const char *text) {
+  pt_config *c = NULL;
+  char *errors = NULL;
+  write_file(text);
+  if (pt_config_load(path, NULL, &c, &errors))
+    fail_msg("%s", errors);
+  assert_non_null(c);
+  assert_null(errors);
+  return c;
+}
+
+static void assert_hostport(const pt_hostport *a, const char *host, unsigned port) {
+  assert_string_equal(a->host, host);
+  assert_int_equal(a->port, port);
+}
+
+static void defaults(void **state) {
+  (void)state;
+  pt_config *c = load("local p = require 'puerta'\n"
+                      "return p.config { listeners = {\n"
+                      "  p.redis { bind = '*:6379', nodes = { 'redis1:6379' } } } }\n");
+  assert_string_equal(c->file, path);
+  assert_null(c->lua_path);
+  assert_int_equal(c->workers, 0);
+  assert_string_equal(c->log_level, "info");
+  assert_int_equal(c->log_format, PT_LOG_TEXT);
+  assert_int_equal(c->drain_timeout, 30000);
+  assert_int_equal(c->watchdog_warn, 100);
+  assert_int_equal(c->watchdog_abort, 2000);
+  assert_int_equal(c->nlisteners, 1);
+  const pt_listener_config *l = c->listeners;
+  char where[80];
+  snprintf(where, sizeof where, "%s:3", path);
+  assert_int_equal(l->kind, PT_LISTENER_REDIS);
+  assert_string_equal(l->name, "redis-6379");
+  assert_string_equal(l->where, where);
+  assert_hostport(&l->bind, "0.0.0.0", 6379);
+  assert_int_equal(l->nnodes, 1);
+  assert_hostport(l->nodes, "redis1", 6379);
+  assert_int_equal(l->nusers + l->nremap + l->nbackends, 0);
+  assert_null(l->backend_user);
+  assert_null(l->backend_password);
+  assert_string_equal(l->policy.name, "slot_owner");
+  assert_string_equal(l->policy.opts, "{}");
+  assert_string_equal(l->policy.where, where);
+  assert_int_equal(l->backlog, 1024);
+  assert_int_equal(l->slot_refresh, 60000);
+  assert_int_equal(l->max_redirects, 5);
+  assert_int_equal(l->connections, 1);
+  assert_int_equal(l->connect_timeout, 1000);
+  assert_int_equal(l->request_timeout, 5000);
+  assert_int_equal(l->retry_interval, 1000);
+  assert_int_equal(l->max_bulk, 512 << 20);
+  assert_int_equal(l->stream_above, 1 << 20);
+  assert_int_equal(l->max_pipeline, 1024);
+  assert_int_equal(l->client_buffer, 256 << 20);
+  assert_int_equal(l->max_request, 512 << 20);
+  assert_int_equal(l->node_backlog, 64 << 20);
+  pt_config_unref(c);
+}
+
+static const char everything[] =
+    "local p = require 'puerta'\n"
+    "return p.config {\n"
+    "  workers = 3, log = { level = 'debug', format = 'json' }, drain_timeout = '1m', coalesce = '50us',\n"
+    "  watchdog = { warn = '1s', abort = '0s' },\n"
+    "  listeners = {\n"
+    "    p.redis { name = 'cache', bind = '[::1]:1', backlog = 2, nodes = { 'a:3', '[::2]:4' },\n"
+    "      auth = { { password = 'one' }, { user = 'u', password = 'two' } }, backend_auth = { user = 'b', password = 'three' "
+    "},\n"
+    "      policy =\n"
+    "        p.policy('read_near', { zone = 'a' }),\n"
+    "      remap = { ['c:5'] = 'd:6', ['a:7'] = 'b:8' }, slot_refresh = '9s', max_redirects = 10, connections = 11,\n"
+    "      connect_timeout = '12ms', request_timeout = '13ms', retry_interval = '14ms', max_bulk = '15MiB', stream_above = "
+    "'1MB',\n"
+    "      max_pipeline = 17, client_buffer = '5GiB', max_request = '19MiB', node_backlog = '20MiB' },\n"
+    "    p.mongodb { bind = '127.0.0.1:21', backends = { p.backend { 'm:22' }, p.backend { 'n:23', weight = 2 } } },\n"
+    "  },\n"
+    "}\n";
+
+static void every_option(void **state) {
+  (void)state;
+  pt_config *c = load(everything);
+  assert_int_equal(c->workers, 3);
+  assert_string_equal(c->log_level, "debug");
+  assert_int_equal(c->log_format, PT_LOG_JSON);
+  assert_int_equal(c->drain_timeout, 60000);
+  assert_int_equal(c->coalesce, 50);
+  assert_int_equal(c->watchdog_warn, 1000);
+  assert_int_equal(c->watchdog_abort, 0);
+  assert_int_equal(c->nlisteners, 2);
+  const pt_listener_config *l = c->listeners;
+  assert_string_equal(l->name, "cache");
+  assert_hostport(&l->bind, "::1", 1);
+  assert_int_equal(l->backlog, 2);
+  assert_int_equal(l->nnodes, 2);
+  assert_hostport(&l->nodes[0], "a", 3);
+  assert_hostport(&l->nodes[1], "::2", 4);
+  assert_int_equal(l->nusers, 2);
+  assert_string_equal(l->users[0].name, "default");
+  assert_string_equal(l->users[0].password, "one");
+  assert_string_equal(l->users[1].name, "u");
+  assert_string_equal(l->users[1].password, "two");
+  assert_string_equal(l->backend_user, "b");
+  assert_string_equal(l->backend_password, "three");
+  assert_string_equal(l->policy.name, "read_near");
+  assert_string_equal(l->policy.opts, "{[\"zone\"]=\"a\"}");
+  assert_non_null(strstr(l->policy.where, "/c.lua:9"));
+  assert_int_equal(l->nremap, 2);
+  assert_hostport(&l->remap[0].from, "a", 7);
+  assert_hostport(&l->remap[0].to, "b", 8);
+  assert_hostport(&l->remap[1].from, "c", 5);
+  assert_hostport(&l->remap[1].to, "d", 6);
+  assert_int_equal(l->slot_refresh, 9000);
+  assert_int_equal(l->max_redirects, 10);
+  assert_int_equal(l->connections, 11);
+  assert_int_equal(l->connect_timeout, 12);
+  assert_int_equal(l->request_timeout, 13);
+  assert_int_equal(l->retry_interval, 14);
+  assert_int_equal(l->max_bulk, 15 << 20);
+  assert_int_equal(l->stream_above, 1000000);
+  assert_int_equal(l->max_pipeline, 17);
+  assert_true(l->client_buffer == 5ull << 30);
+  assert_int_equal(l->max_request, 19 << 20);
+  assert_int_equal(l->node_backlog, 20 << 20);
+  l++;
+  assert_int_equal(l->kind, PT_LISTENER_MONGODB);
+  assert_string_equal(l->name, "mongodb-21");
+  assert_int_equal(l->nbackends, 2);
+  assert_hostport(&l->backends[1], "n", 23);
+  assert_null(l->policy.name);
+  pt_config *other = pt_config_ref(c);
+  pt_config_unref(c);
+  assert_string_equal(other->listeners->users[0].password, "one");
+  pt_config_unref(other);
+  pt_config_unref(NULL);
+}
+
+static void errors_in_full(void **state) {
+  (void)state;
+  pt_config *c = (pt_config *)1;
+  char *errors = NULL, *text = NULL, expected[512];
+  write_file("local p = require 'puerta'\nreturn p.config { workers = 'x',\n  listeners = { p.redis { bind = '*:1',\n    noeds = "
+             "1 } } }\n");
+  snprintf(expected, sizeof expected,
+           "%s:2: workers: expected integer 0..256, got \"x\"\n"
+           "%s:3: listener \"redis-1\": missing option \"nodes\"\n"
+           "%s:4: listener \"redis-1\": unknown option \"noeds\" (did you mean \"nodes\"?)\n"
+           "3 errors; configuration not applied",
+           path, path, path);
+  assert_int_equal(pt_config_load(path, NULL, &c, &errors), -1);
+  assert_string_equal(errors, expected);
+  assert_null(c);
+  free(errors);
+  assert_int_equal(pt_config_dump(path, NULL, &text, &errors), -1);
+  assert_string_equal(errors, expected);
+  assert_null(text);
+  free(errors);
+  assert_int_equal(pt_config_load("/nowhere/c.lua", NULL, &c, &errors), -1);
+  assert_string_equal(errors, "/nowhere/c.lua: No such file or directory\n1 error; configuration not applied");
+  free(errors);
+}
+
+static void a_broken_lua_path(void **state) {
+  (void)state;
+  pt_config *c;
+  char *errors;
+  write_file("return 1");
+  assert_int_equal(pt_config_load(path, "/nowhere", &c, &errors), -1);
+  assert_non_null(strstr(errors, "puerta.config"));
+  free(errors);
+}
+
+static void a_lua_path_is_kept(void **state) {
+  (void)state;
+  pt_config *c;
+  char *errors;
+  write_file(everything);
+  assert_int_equal(pt_config_load(path, "lua", &c, &errors), 0);
+  assert_string_equal(c->lua_path, "lua");
+  pt_config_unref(c);
+}
+
+static void the_dump_is_a_configuration(void **state) {
+  (void)state;
+  char *first, *second, *errors;
+  write_file(everything);
+  assert_int_equal(pt_config_dump(path, NULL, &first, &errors), 0);
+  assert_null(strstr(first, "three"));
+  assert_non_null(strstr(first, "***"));
+  write_file(first);
+  assert_int_equal(pt_config_dump(path, NULL, &second, &errors), 0);
+  assert_string_equal(first, second);
+  free(first);
+  free(second);
+}
+
+static void a_policy_beside_the_file(void **state) {
+  (void)state;
+  char *text, *errors, own[80], line[160];
+  snprintf(own, sizeof own, "%s/own.lua", dir);
+  FILE *f = fopen(own, "w");
+  assert_non_null(f);
+  fclose(f);
+  pt_config *c = load("local p = require 'puerta'\n"
+                      "return p.config { listeners = { p.redis { bind = '*:1', nodes = { 'a:1' }, policy = 'own.lua' } } }\n");
+  assert_string_equal(c->listeners->policy.name, own);
+  pt_config_unref(c);
+  snprintf(line, sizeof line, "policy = \"%s\"", own);
+  assert_int_equal(pt_config_dump(path, NULL, &text, &errors), 0);
+  assert_non_null(strstr(text, line));
+  free(text);
+  unlink(own);
+}
+
+/* ---- what a reload may change ---- */
+
+/* One other value for each option: of the whole, and of the listener. */
+static const struct change {
+  const char *option, *top, *body;
+} changes[] = {
+    {"workers", "workers = 2,", ""},
+    {"log", "log = { level = 'warn', format = 'json' },", ""},
+    {"drain_timeout", "drain_timeout = '7s',", ""},
+    {"coalesce", "coalesce = '7us',", ""},
+    {"watchdog", "watchdog = { warn = '7s', abort = '9s' },", ""},
+    {"listeners", NULL, NULL},
+    {"bind", "", "bind = '*:2'"},
+    {"nodes", "", "nodes = { 'b:1' }"},
+    {"name", "", "name = 'other'"},
+    {"auth", "", "auth = { password = 'x' }"},
+    {"backend_auth", "", "backend_auth = { password = 'x' }"},
+    {"policy", "", "policy = 'c'"},
+    {"slot_refresh", "", "slot_refresh = '7s'"},
+    {"max_redirects", "", "max_redirects = 7"},
+    {"connections", "", "connections = 7"},
+    {"connect_timeout", "", "connect_timeout = '7s'"},
+    {"request_timeout", "", "request_timeout = '7s'"},
+    {"retry_interval", "", "retry_interval = '7s'"},
+    {"max_bulk", "", "max_bulk = '7MiB'"},
+    {"stream_above", "", "stream_above = '7MiB'"},
+    {"max_pipeline", "", "max_pipeline = 7"},
+    {"client_buffer", "", "client_buffer = '7MiB'"},
+    {"max_request", "", "max_request = '7MiB'"},
+    {"node_backlog", "", "node_backlog = '7MiB'"},
+    {"remap", "", "remap = { ['a:1'] = 'b:1' }"},
+    {"backlog", "", "backlog = 7"},
+};
+enum {
+  NCHANGES = sizeof changes / sizeof *changes
+};
+
+/* The one listener with the change in place of the option it changes. */
+static pt_config *load_changed(const struct change *ch) {
+  char text[1024];
+  const char *option = ch ? ch->option : "", *body = ch && ch->body ? ch->body : "";
+  snprintf(text, sizeof text,
+           "local p = require 'puerta'\n"
+           "return p.config { %s listeners = { p.redis { %s %s %s %s } %s } }\n",
+           ch && ch->top ? ch->top : "", strcmp(option, "bind") ? "bind = '*:1'," : "",
+           strcmp(option, "nodes") ? "nodes = { 'a:1' }," : "", strcmp(option, "name") ? "name = 'same'," : "", body,
+           ch && !ch->body ? ", p.redis { bind = '*:9', nodes = { 'a:1' } }" : "");
+  return load(text);
+}
+
+/* What the schema says of each option of puerta.config and puerta.redis: "name 0|1" lines. */
+static const char schema_script[] =
+    "local out = {}\n"
+    "for _, entry in ipairs(require('puerta.schema').groups) do\n"
+    "  if entry[1] == 'puerta.config' or entry[1] == 'puerta.redis' then\n"
+    "    for _, o in ipairs(entry[2].options) do out[#out + 1] = o[1] .. (o.restart and ' 1' or ' 0') end\n"
+    "  end\n"
+    "end\n"
+    "return out\n";
+
+static void restart_options_are_those_of_the_schema(void **state) {
+  (void)state;
+  pt_config *was = load_changed(NULL);
+  lua_State *L = pt_state_new(NULL);
+  assert_non_null(L);
+  if (luaL_dostring(L, schema_script))
+    fail_msg("%s", lua_tostring(L, -1));
+  assert_int_equal(lua_objlen(L, -1), NCHANGES);
+  for (int i = 1; i <= NCHANGES; i++) {
+    char name[64], err[64] = "", expected[80];
+    int restart;
+    lua_rawgeti(L, -1, i);
+    assert_int_equal(sscanf(lua_tostring(L, -1), "%63s %d", name, &restart), 2);
+    lua_pop(L, 1);
+    const struct change *ch = changes;
+    while (ch < changes + NCHANGES && strcmp(ch->option, name))
+      ch++;
+    if (ch == changes + NCHANGES)
+      fail_msg("%s: not tested", name);
+    pt_config *is = load_changed(ch);
+    int rc = pt_config_restart_diff(was, is, err, sizeof err);
+    snprintf(expected, sizeof expected, "%s%s", ch->body && *ch->body ? "listeners[1]." : "", name);
+    if (rc != (restart ? -1 : 0) || strcmp(err, restart ? expected : ""))
+      fail_msg("%s: restart %d, diff %d \"%s\"", name, restart, rc, err);
+    pt_config_unref(is);
+  }
+  lua_close(L);
+  pt_config_unref(was);
+}
+
+static void a_listener_of_another_kind(void **state) {
+  (void)state;
+  char err[64];
+  pt_config *was =
+      load("local p = require 'puerta' return p.config { listeners = { p.redis { bind = '*:1', nodes = { 'a:1' } } } }");
+  pt_config *is = load("local p = require 'puerta' return p.config { listeners = { p.mongodb { bind = '*:1', backends = { "
+                       "p.backend { 'a:1' } } } } }");
+  assert_int_equal(pt_config_restart_diff(was, is, err, sizeof err), -1);
+  assert_string_equal(err, "listeners[1].kind");
+  pt_config_unref(was);
+  pt_config_unref(is);
+}
+
+/* ---- the state ---- */
+
+static void embedded_modules_come_first(void **state) {
+  (void)state;
+  lua_State *L = pt_state_new(NULL);
+  assert_non_null(L);
+  /* A file of the same name in the working directory must not be found before the module in the binary. */
+  if (luaL_dostring(L, "package.path = '/nowhere/?.lua'\n"
+                       "local schema = require 'puerta.schema'\n"
+                       "assert(require('puerta').DEFAULT == -1)\n"
+                       "local ok, why = pcall(require, 'puerta.nothing')\n"
+                       "assert(not ok and why:find(\"no embedded module 'puerta.nothing'\", 1, true))\n"
+                       "local line = debug.getinfo(schema.root.check, 'S').source\n"
+                       "assert(line == '@lua/puerta/shape.lua', line)"))
+    fail_msg("%s", lua_tostring(L, -1));
+  lua_close(L);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(defaults),
+      cmocka_unit_test(every_option),
+      cmocka_unit_test(errors_in_full),
+      cmocka_unit_test(a_broken_lua_path),
+      cmocka_unit_test(a_lua_path_is_kept),
+      cmocka_unit_test(the_dump_is_a_configuration),
+      cmocka_unit_test(a_policy_beside_the_file),
+      cmocka_unit_test(restart_options_are_those_of_the_schema),
+      cmocka_unit_test(a_listener_of_another_kind),
+      cmocka_unit_test(embedded_modules_come_first),
+  };
+  return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -18,8 +18,8 @@ def main(reloads=1000):
         port = free_port()
 
         def text(n):
-            policy = ("slot_owner", "read_near", "c")[n % 3]
-            return rig.config(rig.listener(cluster, port, name="cache", max_redirects=3 + n % 9, policy=rig.Lua(f'puerta.policy("{policy}")')), workers=2)
+            policy = ('"slot_owner"', '"read_near", { zone = "a" }', '"c"')[n % 3]
+            return rig.config(rig.listener(cluster, port, name="cache", max_redirects=3 + n % 9, policy=rig.Lua(f'puerta.policy({policy})')), workers=2)
 
         p = rig.Puerta(text(0), port=port)
         start = early = p.rss()

@@ -70,7 +70,7 @@ pytests() {
   local name=$1 binary=$2
   shift 2
   PUERTA_BIN=$PWD/$binary PYTHONDONTWRITEBYTECODE=1 timeout -k 10 2400 \
-    build/venv/bin/pytest -p no:cacheprovider -q -rs --durations=5 "$@" tests/e2e 2>&1 | tee "$out/log"
+    build/venv/bin/pytest -p no:cacheprovider -q -rfEs --tb=short --durations=5 "$@" tests/e2e 2>&1 | tee "$out/log"
   local rc=${PIPESTATUS[0]}
   while read -r line; do reasons+=("$name: $line"); done < <(grep '^SKIPPED' "$out/log")
   count "$(last passed)" "$(($(last failed) + $(last error)))" "$(last skipped)" "$name" "$rc"

@@ -17,7 +17,8 @@ check() {
   fi
 }
 
-clang-format --dry-run -Werror src/**/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch] 2>&1 | check "clang-format"
+# Generated tables are as their generator writes them.
+find src tests/unit tests/fuzz tests/bench -name '*.[ch]' ! -name '*_table.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror 2>&1 | check "clang-format"
 
 # base <- wire, base <- net, {base, wire, net} <- core <- script; main.c wires. The one exception: script/puerta_ffi.h is the door between core and policies.
 includes() { grep -n '#include "' src/"$1"/*.[ch] | grep -vE "#include \"($2)/"; }

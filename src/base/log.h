@@ -12,7 +12,12 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum { PT_LOG_DEBUG, PT_LOG_INFO, PT_LOG_WARN, PT_LOG_ERROR };
+enum {
+  PT_LOG_DEBUG,
+  PT_LOG_INFO,
+  PT_LOG_WARN,
+  PT_LOG_ERROR
+};
 
 /* Sets what is shown (level and above) and how. Any time, any thread; before the first call: info, text. */
 void pt_log_setup(int level, int json);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a request costs: Puerta (Lua policy and C policy) against HAProxy and twemproxy, and what else is promised in numbers.
 
-    bench.py                         everything (about 13 minutes)
+    bench.py                         everything (about 12 minutes)
     bench.py --rounds 3 --only get-1,mget
     bench.py --memory --syscalls     only these parts
     bench.py --markdown              the tables of the last run, for README.md
@@ -11,6 +11,7 @@ Method and figures: README.md beside this file. Standard library only.
 import argparse
 import json
 import os
+import signal
 import sys
 
 sys.dont_write_bytecode = True
@@ -59,6 +60,12 @@ def read(path):
         return {}
 
 
+def write(path, data):
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w") as f:
+        json.dump(data, f, indent=1)
+
+
 def measure_parts(a, data):
     machine = report.machine() | {"load": round(os.getloadavg()[0], 2)}
     if machine["load"] > 0.5:
@@ -84,6 +91,7 @@ def measure_parts(a, data):
             data[part] = {"taken": loads.stamp(), "machine": machine, "quick": a.quick, "rounds": rounds, "results": results}
             if part == "loads":
                 data[part] |= {"targets": loads.judge(results), "lua_over_c": loads.lua_over_c(results)}
+            write(a.json, data)
 
 
 def main():
@@ -92,10 +100,11 @@ def main():
     if a.markdown:
         print(report.show(data, markdown=True))
         return 0 if data else 1
-    measure_parts(a, data)
-    os.makedirs(os.path.dirname(os.path.abspath(a.json)), exist_ok=True)
-    with open(a.json, "w") as f:
-        json.dump(data, f, indent=1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        measure_parts(a, data)
+    except KeyboardInterrupt:
+        return 130
     say(report.show({k: v for k, v in data.items() if k in a.parts}))
     say(f"\nwritten to {a.json}")
     return 0

@@ -55,7 +55,7 @@ def benchmark(port, load, n, prefix=()):
     rows = list(csv.reader(io.StringIO(p.stdout)))
     if p.returncode or len(rows) < 2 or "rror" in p.stderr:
         raise RuntimeError(f"redis-benchmark {load.name} on port {port} ended with {p.returncode}: {p.stderr[-500:]}{p.stdout[-500:]}")
-    head = [h for h in rows[0]]
+    head = rows[0]
     return dict(zip(head[1:], map(float, rows[-1][-len(head) + 1 :])))
 
 
@@ -99,9 +99,7 @@ def run(bed, names, only, rounds, seconds, say):
             rate[x.name, s] = measure(subjects[s], x, measure(subjects[s], x, guess)["rps"] * min(seconds, 1) / 4)["rps"]
     for r in range(rounds):
         for x in loads:
-            order = list(runs[x.name])
-            order = order[r % len(order) :] + order[: r % len(order)]
-            for s in order:
+            for s in list(runs[x.name])[:: -1 if r % 2 else 1]:  # back and forth: nobody is always the first
                 m = measure(subjects[s], x, rate[x.name, s] * seconds)
                 rate[x.name, s] = m["rps"]
                 runs[x.name][s].append(m)

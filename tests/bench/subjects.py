@@ -155,6 +155,8 @@ class Bed:
     """The servers with their keys, and a maker for each subject. Everything ends with it."""
 
     def __init__(self, binary):
+        if FILES < 4000:
+            raise SystemExit(f"the limit of open files is {FILES}; 1,000 clients through a relay need 4,000 (ulimit -n)")
         self.binary = binary if os.access(binary, os.X_OK) else None
         options = {"maxclients": 12_000, "tcp-backlog": 4096}
         self.tmp = tempfile.mkdtemp(prefix="bench-redis-")

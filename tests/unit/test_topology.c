@@ -88,6 +88,7 @@ static int tear_down(void **state) {
   shown = NULL;
   published = 0;
   names_fail = 0;
+  end_fakes();
   ev_loop_destroy(loop);
   dup2(stderr_fd, STDERR_FILENO);
   close(stderr_fd);
@@ -231,12 +232,16 @@ static void passwords(void **state) {
   c->listeners[1].backend_user = strdup("nobody");
   reconfigure(c);
   WAIT_FOR(logged("seed 127.0.0.1:%u: wrong user or password\n", port) == 2);
-  reconfigure(config("cache", "sesame", HOUR, SEEDS({LOCAL, port})));
+  c = config("cache", "sesame", HOUR, SEEDS({LOCAL, port}));
+  c->listeners[1].backend_user = strdup("default");
+  reconfigure(c);
   WAIT_FOR(published);
   assert_int_equal(shown->nslots, PT_SLOTS);
   reconfigure(config("cache", "sesame", HOUR, SEEDS({LOCAL, servers[0].port}))); /* has none, which is no reason to stop */
   WAIT_FOR(published == 2);
   assert_int_equal(shown->nnodes, MASTERS);
+  reconfigure(config("cache", "sesame", HOUR, SEEDS({LOCAL, port})));
+  WAIT_FOR(published == 3);
   assert_int_equal(logged("sesame") + logged("swordfish"), 0);
 }
 
@@ -244,52 +249,46 @@ static void passwords(void **state) {
 
 static void bad_seeds_are_named_once(void **state) {
   (void)state;
-  fake refuses, garbage, silent, closes, loading;
-  fake_bind(&refuses, LOCAL);
-  fake_open(&garbage, "HTTP/1.1 400 Bad Request\r\n\r\n");
-  fake_open(&silent, NULL);
-  fake_open(&closes, "");
-  fake_open(&loading, "-LOADING Redis is loading the dataset in memory\r\n");
+  fake *refuses = fake_bind(LOCAL);
+  fake *garbage = fake_open("HTTP/1.1 400 Bad Request\r\n\r\n");
+  fake *silent = fake_open(NULL);
+  fake *closes = fake_open("");
+  fake *loading = fake_open("-LOADING Redis is loading the dataset in memory\r\n");
   start_config(config("cache", NULL, 20,
-                      SEEDS({LOCAL, refuses.port}, {LOCAL, garbage.port}, {LOCAL, silent.port}, {"nowhere.test", 7},
-                            {LOCAL, servers[0].port}, {LOCAL, closes.port}, {LOCAL, servers[PLAIN_NODE].port},
-                            {LOCAL, loading.port}, {"one.test", servers[1].port})));
+                      SEEDS({LOCAL, refuses->port}, {LOCAL, garbage->port}, {LOCAL, silent->port}, {"nowhere.test", 7},
+                            {LOCAL, servers[0].port}, {LOCAL, closes->port}, {LOCAL, servers[PLAIN_NODE].port},
+                            {LOCAL, loading->port}, {"one.test", servers[1].port})));
   WAIT_FOR(published);
   assert_int_equal(shown->nslots, PT_SLOTS);
-  WAIT_FOR(loading.asked > 3 && silent.asked > 3);
-  assert_int_equal(logged("warn  topology: listener cache: seed 127.0.0.1:%u: connection refused\n", refuses.port), 1);
-  assert_int_equal(logged("seed 127.0.0.1:%u: not a Redis server\n", garbage.port), 1);
-  assert_int_equal(logged("seed 127.0.0.1:%u: no answer in time\n", silent.port), 1);
+  WAIT_FOR(loading->asked > 3 && silent->asked > 3);
+  assert_int_equal(logged("warn  topology: listener cache: seed 127.0.0.1:%u: connection refused\n", refuses->port), 1);
+  assert_int_equal(logged("seed 127.0.0.1:%u: not a Redis server\n", garbage->port), 1);
+  assert_int_equal(logged("seed 127.0.0.1:%u: no answer in time\n", silent->port), 1);
   assert_int_equal(logged("seed nowhere.test:7: its name does not resolve: Name or service not known\n"), 1);
-  assert_int_equal(logged("seed 127.0.0.1:%u: it closed the connection\n", closes.port), 1);
+  assert_int_equal(logged("seed 127.0.0.1:%u: it closed the connection\n", closes->port), 1);
   assert_int_equal(logged("seed 127.0.0.1:%u: cluster mode is off there\n", servers[PLAIN_NODE].port), 1);
-  assert_int_equal(logged("seed 127.0.0.1:%u: it says: LOADING Redis is loading the dataset in memory\n", loading.port), 1);
+  assert_int_equal(logged("seed 127.0.0.1:%u: it says: LOADING Redis is loading the dataset in memory\n", loading->port), 1);
   assert_int_equal(logged("warn"), 7);
   assert_int_equal(published, 1);
-  fake_start(&refuses, view(16383, LOCAL, 1));
-  WAIT_FOR(logged("info  topology: listener cache: seed 127.0.0.1:%u answers again\n", refuses.port));
-  fake_end(&refuses);
-  WAIT_FOR(logged("seed 127.0.0.1:%u: connection refused\n", refuses.port) == 2);
-  fake_end(&garbage);
-  fake_end(&silent);
-  fake_end(&closes);
-  fake_end(&loading);
+  fake_start(refuses, view(16383, LOCAL, 1));
+  WAIT_FOR(logged("info  topology: listener cache: seed 127.0.0.1:%u answers again\n", refuses->port));
+  fake_end(refuses);
+  WAIT_FOR(logged("seed 127.0.0.1:%u: connection refused\n", refuses->port) == 2);
 }
 
 static void waits_for_the_first_seed(void **state) {
   (void)state;
-  fake late;
-  fake_bind(&late, "::1");
-  start_config(config("cache", NULL, HOUR, SEEDS({"::1", late.port})));
-  WAIT_FOR(logged("seed [::1]:%u: connection refused\n", late.port));
+  fake *late = fake_bind("::1");
+  start_config(config("cache", NULL, HOUR, SEEDS({"::1", late->port})));
+  WAIT_FOR(logged("seed [::1]:%u: connection refused\n", late->port));
   WAIT_FOR(logged("warn  topology: listener cache: nobody answers, asking again and again\n"));
-  fake_start(&late, view(16383, "", 7001));
+  fake_start(late, view(16383, "", 7001));
   WAIT_FOR(published);
   assert_string_equal(shown->nodes[0].host, "::1");
   assert_int_equal(shown->nodes[0].port, 7001);
-  assert_int_equal(logged("asked [::1]:%u, generation 1\n", late.port), 1);
+  assert_int_equal(logged("asked [::1]:%u, generation 1\n", late->port), 1);
   assert_int_equal(logged("the cluster answers\n"), 1);
-  fake_end(&late);
+  fake_end(late);
   WAIT_FOR((pt_topology_hint(topology, NULL, 0), logged("nobody answers, the last topology stays\n")));
   assert_int_equal(published, 1);
 }
@@ -315,20 +314,19 @@ static void hostile_answers(void **state) {
   enum {
     N = sizeof answers / sizeof answers[0]
   };
-  fake f[N];
+  fake *f[N];
   seed seeds[N + 1] = {{NULL, 0}};
   for (unsigned i = 0; i < N; i++) {
-    fake_bind(&f[i], LOCAL);
-    f[i].junk = answers[i].junk;
-    fake_start(&f[i], answers[i].shards);
-    seeds[i] = (seed){LOCAL, f[i].port};
+    f[i] = fake_bind(LOCAL);
+    f[i]->junk = answers[i].junk;
+    fake_start(f[i], answers[i].shards);
+    seeds[i] = (seed){LOCAL, f[i]->port};
   }
   start_config(config("cache", NULL, HOUR, seeds));
   WAIT_FOR(logged("nobody answers"));
   for (unsigned i = 0; i < N; i++) {
-    if (!logged("seed 127.0.0.1:%u: %s\n", f[i].port, answers[i].reason))
+    if (!logged("seed 127.0.0.1:%u: %s\n", f[i]->port, answers[i].reason))
       fail_msg("not logged: %s", answers[i].reason);
-    fake_end(&f[i]);
   }
   assert_int_equal(published, 0);
 }
@@ -336,18 +334,16 @@ static void hostile_answers(void **state) {
 /* Servers repeat the arguments of a command they do not know. */
 static void the_password_is_not_logged(void **state) {
   (void)state;
-  fake f;
-  fake_bind(&f, LOCAL);
-  f.auth = "-ERR unknown command 'AUTH', with args beginning with: 'swordfish' \r\n";
-  fake_start(&f, view(16383, "", 1));
+  fake *f = fake_bind(LOCAL);
+  f->auth = "-ERR unknown command 'AUTH', with args beginning with: 'swordfish' \r\n";
+  fake_start(f, view(16383, "", 1));
   pt_log_setup(PT_LOG_DEBUG, 0);
-  start_config(config("cache", "swordfish", HOUR, SEEDS({LOCAL, f.port})));
-  WAIT_FOR(logged("seed 127.0.0.1:%u: AUTH refused\n", f.port));
-  f.auth = "+OK\r\n";
+  start_config(config("cache", "swordfish", HOUR, SEEDS({LOCAL, f->port})));
+  WAIT_FOR(logged("seed 127.0.0.1:%u: AUTH refused\n", f->port));
+  f->auth = "+OK\r\n";
   WAIT_FOR(published);
   pt_log_setup(PT_LOG_INFO, 0);
   assert_int_equal(logged("swordfish"), 0);
-  fake_end(&f);
 }
 
 /* ---- what counts as the answer ---- */
@@ -359,15 +355,14 @@ static void old_servers_are_asked_for_slots(void **state) {
       "-ERR unknown subcommand 'SHARDS'. Try CLUSTER HELP.\r\n",
   };
   for (int i = 0; i < 2; i++) {
-    fake f;
-    fake_bind(&f, LOCAL);
-    f.slots = view(16383, "10.0.0.1", 7001);
-    fake_start(&f, unknown[i]);
-    start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, f.port})));
+    fake *f = fake_bind(LOCAL);
+    f->slots = view(16383, "10.0.0.1", 7001);
+    fake_start(f, unknown[i]);
+    start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, f->port})));
     WAIT_FOR(published);
     assert_int_equal(shown->nslots, PT_SLOTS);
     assert_string_equal(shown->nodes[0].host, "10.0.0.1");
-    fake_end(&f);
+    fake_end(f);
     tear_down(NULL);
     set_up(NULL);
   }
@@ -387,55 +382,49 @@ static void fewer_slots_count_when_nobody_shows_more(void **state) {
   static const char none[] =
       "*1\r\n*4\r\n$5\r\nslots\r\n*0\r\n$5\r\nnodes\r\n*1\r\n*6\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$4\r\nport\r\n:7001\r\n"
       "$2\r\nip\r\n$0\r\n\r\n";
-  fake a, b;
-  fake_open(&a, view(16383, "10.0.0.1", 7001));
-  fake_open(&b, view(16383, "10.0.0.1", 7001));
-  start_config(config("cache", NULL, 20, SEEDS({LOCAL, a.port}, {LOCAL, b.port})));
+  fake *a = fake_open(view(16383, "10.0.0.1", 7001));
+  fake *b = fake_open(view(16383, "10.0.0.1", 7001));
+  start_config(config("cache", NULL, 20, SEEDS({LOCAL, a->port}, {LOCAL, b->port})));
   WAIT_FOR(published);
-  a.shards = view(99, "10.0.0.1", 7001);
-  int asked = a.asked;
-  WAIT_FOR(a.asked > asked + 3);
+  a->shards = view(99, "10.0.0.1", 7001);
+  int asked = a->asked;
+  WAIT_FOR(a->asked > asked + 3);
   assert_int_equal(published, 1);
-  b.shards = view(199, "10.0.0.1", 7001);
+  b->shards = view(199, "10.0.0.1", 7001);
   WAIT_FOR(published == 2);
   assert_int_equal(shown->nslots, 200);
-  a.shards = none;
-  b.shards = none;
-  asked = b.asked;
-  WAIT_FOR(b.asked > asked + 3);
+  a->shards = none;
+  b->shards = none;
+  asked = b->asked;
+  WAIT_FOR(b->asked > asked + 3);
   assert_int_equal(published, 2);
-  a.shards = view(16383, "10.0.0.1", 7001);
+  a->shards = view(16383, "10.0.0.1", 7001);
   WAIT_FOR(published == 3);
   assert_int_equal(shown->nslots, PT_SLOTS);
-  fake_end(&a);
-  fake_end(&b);
 }
 
 /* While slots have no owner the period is not waited for. */
 static void a_cluster_that_is_being_formed(void **state) {
   (void)state;
-  fake f;
-  fake_open(&f, view(99, "", 7001));
-  start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, f.port})));
+  fake *f = fake_open(view(99, "", 7001));
+  start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, f->port})));
   WAIT_FOR(published);
   assert_int_equal(shown->nslots, 100);
-  f.shards = view(16383, "", 7001);
+  f->shards = view(16383, "", 7001);
   WAIT_FOR(published == 2);
   assert_int_equal(shown->nslots, PT_SLOTS);
-  fake_end(&f);
 }
 
 static void names_become_addresses(void **state) {
   (void)state;
-  char shards[2000];
+  static char shards[2000]; /* the fake outlives this function */
   int n = sprintf(shards, "*3\r\n");
   static const char *const names[] = {"one.test", "many.test", "gone.test"};
   for (int i = 0; i < 3; i++)
     n += sprintf(shards + n, "*3\r\n:%d\r\n:%d\r\n*2\r\n$%zu\r\n%s\r\n:%d\r\n", i * 5000, i == 2 ? 16383 : i * 5000 + 4999,
                  strlen(names[i]), names[i], 7001 + i);
-  fake f;
-  fake_open(&f, shards);
-  start_config(config("cache", NULL, 20, SEEDS({"one.test", f.port})));
+  fake *f = fake_open(shards);
+  start_config(config("cache", NULL, 20, SEEDS({"one.test", f->port})));
   WAIT_FOR(published);
   assert_int_equal(shown->nslots, PT_SLOTS);
   int one = pt_cluster_find(shown, "one.test", 7001), many = pt_cluster_find(shown, "many.test", 7002),
@@ -452,91 +441,96 @@ static void names_become_addresses(void **state) {
   looked = lookups;
   WAIT_FOR(lookups > looked + 20);
   assert_int_equal(published, 1);
-  fake_end(&f);
 }
 
 static void hints_are_remapped(void **state) {
   (void)state;
-  fake a, b;
-  fake_open(&a, view(16383, "10.0.0.1", 7001));
-  fake_open(&b, view(16383, "10.0.0.1", 7002));
-  pt_config *c = config("cache", NULL, HOUR, SEEDS({LOCAL, a.port}));
+  fake *a = fake_open(view(16383, "10.0.0.1", 7001));
+  fake *b = fake_open(view(16383, "10.0.0.1", 7002));
+  pt_config *c = config("cache", NULL, HOUR, SEEDS({LOCAL, a->port}));
   c->listeners[1].remap = calloc(1, sizeof(pt_remap));
   c->listeners[1].nremap = 1;
-  c->listeners[1].remap[0] = (pt_remap){{strdup("10.0.0.1"), 7002}, {strdup(LOCAL), b.port}};
+  c->listeners[1].remap[0] = (pt_remap){{strdup("10.0.0.1"), 7002}, {strdup(LOCAL), b->port}};
   start_config(c);
   WAIT_FOR(published);
   pt_topology_hint(topology, "10.0.0.1", 7002);
   WAIT_FOR(published == 2);
-  assert_int_equal(pt_cluster_find(shown, LOCAL, b.port), 0);
-  fake_end(&a);
-  fake_end(&b);
+  assert_int_equal(pt_cluster_find(shown, LOCAL, b->port), 0);
 }
 
 static void a_new_configuration(void **state) {
   (void)state;
-  fake a, b;
-  fake_open(&a, view(16383, "10.0.0.1", 7001));
-  fake_open(&b, view(99, "10.0.0.2", 7002));
-  start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, a.port})));
+  fake *a = fake_open(view(16383, "10.0.0.1", 7001));
+  fake *b = fake_open(view(99, "10.0.0.2", 7002));
+  start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, a->port})));
   WAIT_FOR(published);
-  reconfigure(config("other", NULL, HOUR, SEEDS({LOCAL, b.port})));
-  reconfigure(config("cache", NULL, HOUR, SEEDS({LOCAL, a.port})));
-  WAIT_FOR(a.asked == 2);
-  assert_int_equal(b.asked, 0);
-  fake_end(&a);
-  reconfigure(config("cache", NULL, HOUR, SEEDS({LOCAL, b.port})));
+  reconfigure(config("other", NULL, HOUR, SEEDS({LOCAL, b->port})));
+  reconfigure(config("cache", NULL, HOUR, SEEDS({LOCAL, a->port})));
+  WAIT_FOR(a->asked == 2);
+  assert_int_equal(b->asked, 0);
+  fake_end(a);
+  reconfigure(config("cache", NULL, HOUR, SEEDS({LOCAL, b->port})));
   WAIT_FOR(published == 2);
   assert_int_equal(shown->generation, 2);
   assert_string_equal(shown->nodes[0].host, "10.0.0.2");
-  fake_end(&b);
 }
 
 /* ---- threads ---- */
 
 static atomic_bool hinting;
-static fake hinted;
+static fake *hinted;
 
 static void *hint(void *arg) {
   for (unsigned i = (unsigned)(uintptr_t)arg; hinting; i++)
-    pt_topology_hint(topology, i % 2 ? LOCAL : NULL, i % 2 ? hinted.port : 0);
+    pt_topology_hint(topology, i % 2 ? LOCAL : NULL, i % 2 ? hinted->port : 0);
   return NULL;
 }
 
 static void hints_of_many_threads_are_few_questions(void **state) {
   (void)state;
   pthread_t t[3];
-  fake_open(&hinted, view(16383, "", 1));
-  start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, hinted.port})));
+  hinted = fake_open(view(16383, "", 1));
+  start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, hinted->port})));
   WAIT_FOR(published);
   hinting = true;
   uint64_t began = pt_now_ms();
   for (uintptr_t i = 0; i < 3; i++)
     pthread_create(&t[i], NULL, hint, (void *)i);
-  WAIT_FOR(hinted.asked > 2);
-  hinted.shards = view(16383, "", 2);
+  WAIT_FOR(hinted->asked > 2);
+  hinted->shards = view(16383, "", 2);
   WAIT_FOR(published == 2);
   hinting = false;
   for (int i = 0; i < 3; i++)
     pthread_join(t[i], NULL);
-  assert_in_range(hinted.asked, 3, 2 + (pt_now_ms() - began) / 100);
-  fake_end(&hinted);
+  assert_in_range(hinted->asked, 3, 2 + (pt_now_ms() - began) / 100);
 }
 
 static void stops_in_the_middle_of_a_question(void **state) {
   (void)state;
-  fake silent;
-  fake_open(&silent, NULL);
-  pt_config *c = config("cache", NULL, HOUR, SEEDS({LOCAL, silent.port}, {LOCAL, servers[0].port}));
+  fake *silent = fake_open(NULL);
+  pt_config *c = config("cache", NULL, HOUR, SEEDS({LOCAL, silent->port}, {LOCAL, servers[0].port}));
   c->listeners[1].connect_timeout = HOUR; /* nobody waits for that */
   start_config(c);
-  WAIT_FOR(silent.asked);
+  WAIT_FOR(silent->asked);
   pt_topology_stop(topology);
   topology = NULL;
-  fake_end(&silent);
+  fake_end(silent);
   turn(pt_now_ms());
   assert_int_equal(published, 0);
   assert_int_equal(logged("topology"), 0);
+}
+
+static void nothing_is_published_once_stopped(void **state) {
+  (void)state;
+  start_config(config("cache", NULL, HOUR, SEEDS({LOCAL, servers[0].port})));
+  for (uint64_t since = pt_now_ms(); !logged("generation 1\n") && pt_now_ms() - since < PATIENCE_MS;)
+    usleep(1000);
+  usleep(10000); /* it is on its way to the loop */
+  pt_topology_stop(topology);
+  topology = NULL;
+  turn(pt_now_ms());
+  assert_int_equal(logged("generation 1\n"), 1);
+  assert_int_equal(published, 0);
 }
 
 static void leaves_a_stuck_lookup_behind(void **state) {
@@ -592,6 +586,7 @@ int main(void) {
       TEST(a_new_configuration),
       TEST(hints_of_many_threads_are_few_questions),
       TEST(stops_in_the_middle_of_a_question),
+      TEST(nothing_is_published_once_stopped),
       TEST(leaves_a_stuck_lookup_behind),
       TEST(starts_and_stops),
   };

@@ -92,6 +92,8 @@ def coalesce_table(part, markdown):
     for name, m in part["results"].items():
         where, *load, setting = name.split()
         late = f"{m['late_p99_ms']:.2f}" if "late_p99_ms" in m else "–"
+        if m.get("late_p99_ms", 0) > m["p99_ms"] / 2:
+            late += " !"
         rows.append([where, " ".join(load), setting, f"{m['cpu_us']:.2f}", f"{m['redis_us']:.2f}", f"{m.get('rps', m.get('rate')):,.0f}",
                      f"{m['p50_ms']:.3f}", f"{m['p99_ms']:.3f}", late])
     yield f"Coalescing, {coalesce.SUBJECT}, GET, {coalesce.CLIENTS} clients, medians of {part['rounds']} rounds", table(

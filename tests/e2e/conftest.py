@@ -5,6 +5,7 @@ PUERTA_WORKERS  workers of each puerta that does not say otherwise (1)
 PUERTA_SOAK     seconds of each test under load (4)
 """
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def pytest_configure(config):
     if not os.access(rig.BINARY, os.X_OK):
         pytest.exit(f"no binary at {rig.BINARY}: build it (make asan) or set PUERTA_BIN", returncode=2)
     rig.raise_file_limit()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this run: everything it started is stopped
 
 
 @pytest.hookimpl(hookwrapper=True)

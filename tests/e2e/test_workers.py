@@ -65,8 +65,10 @@ def test_bind_address_taken(cluster):
         s.listen()
         port = s.getsockname()[1]
         p = rig.Puerta(rig.config(rig.listener(cluster, port), workers=1), ready=False)
+        p.expect_exit = 1
         assert p.wait_exit(20) == 1
         assert str(port) in p.log() and re.search("(?i)in use", p.log())
+        assert p.stop() is None
 
 
 class Shredder:

@@ -2,6 +2,7 @@
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -144,7 +145,7 @@ class Puerta:
         return self.process.wait(seconds)
 
     def stop(self, sig=signal.SIGINT, seconds=30):
-        """Ends it and says what was wrong with its life, or None."""
+        """Ends it and says what was wrong with its life; None, and its files are gone: nothing."""
         if self.alive():
             self.kill(sig)
         try:
@@ -157,6 +158,7 @@ class Puerta:
             return f"a sanitizer has spoken (exit {code}):\n{self.log()[-20000:]}"
         if code != self.expect_exit:
             return f"puerta ended with {code}, expected {self.expect_exit}; its log:\n{self.tail()}"
+        shutil.rmtree(self.dir)
         return None
 
     def tail(self, lines=60):

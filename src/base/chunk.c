@@ -113,30 +113,19 @@ int pt_segq_ref(pt_segq *q, pt_chunk *c, uint32_t off, uint32_t len) {
   return 0;
 }
 
-/* Room at the end of the queue's own chunk, when its last segment ends there. */
-static pt_seg *open_tail(pt_segq *q) {
-  if (!q->n)
-    return NULL;
-  pt_seg *last = pt_segq_at(q, q->n - 1);
-  return last->chunk->writer == q && last->off + last->len == last->chunk->fill ? last : NULL;
-}
-
-int pt_segq_copy(pt_segq *q, pt_pool *p, const void *bytes, size_t len, size_t want) {
-  pt_seg *s = open_tail(q);
-  if (!s || s->chunk->cap - s->chunk->fill < len) {
-    pt_chunk *c = pt_chunk_new(p, len > want ? len : want);
-    if (!c)
-      return -ENOMEM;
-    if (!(s = push(q))) {
+/* The last chunk is not the queue's own, or full: the copy goes into a new one. */
+int pt_segq_copy_slow(pt_segq *q, pt_pool *p, const void *bytes, size_t len, size_t want) {
+  pt_chunk *c = pt_chunk_new(p, len > want ? len : want);
+  pt_seg *s = c ? push(q) : NULL;
+  if (!s) {
+    if (c)
       pt_chunk_unref(c);
-      return -ENOMEM;
-    }
-    c->writer = q;
-    *s = (pt_seg){c, 0, 0};
+    return -ENOMEM;
   }
-  memcpy(s->chunk->data + s->chunk->fill, bytes, len);
-  s->chunk->fill += (uint32_t)len;
-  s->len += (uint32_t)len;
+  c->writer = q;
+  memcpy(c->data, bytes, len);
+  c->fill = (uint32_t)len;
+  *s = (pt_seg){c, 0, (uint32_t)len};
   q->bytes += len;
   return 0;
 }

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/uio.h>
 
 enum {
@@ -72,8 +73,7 @@ typedef struct pt_segq {
 void pt_segq_clear(pt_segq *q);
 /* Queues bytes of a chunk by reference (takes one of its own). 0 or -ENOMEM. */
 int pt_segq_ref(pt_segq *q, pt_chunk *c, uint32_t off, uint32_t len);
-/* Queues a copy; want: preferred data size of a new chunk. 0 or -ENOMEM (then nothing was queued). */
-int pt_segq_copy(pt_segq *q, pt_pool *p, const void *bytes, size_t len, size_t want);
+int pt_segq_copy_slow(pt_segq *q, pt_pool *p, const void *bytes, size_t len, size_t want);
 /* Removes n <= q->bytes from the front. */
 void pt_segq_drop(pt_segq *q, uint64_t n);
 /* Describes up to max pieces starting skip bytes from the front. Returns how many; *total their sum. */
@@ -85,6 +85,19 @@ size_t pt_segq_peek(const pt_segq *q, void *out, size_t n);
 
 static inline pt_seg *pt_segq_at(const pt_segq *q, uint32_t i) {
   return q->cap ? &q->segs[(q->head + i) & (q->cap - 1)] : (pt_seg *)&q->one;
+}
+
+/* Queues a copy; want: preferred data size of a new chunk. 0 or -ENOMEM (then nothing was queued). */
+static inline int pt_segq_copy(pt_segq *q, pt_pool *p, const void *bytes, size_t len, size_t want) {
+  pt_seg *s = q->n ? pt_segq_at(q, q->n - 1) : NULL;
+  pt_chunk *c = s ? s->chunk : NULL;
+  if (!c || c->writer != q || s->off + s->len != c->fill || c->cap - c->fill < len)
+    return pt_segq_copy_slow(q, p, bytes, len, want);
+  memcpy(c->data + c->fill, bytes, len);
+  c->fill += (uint32_t)len;
+  s->len += (uint32_t)len;
+  q->bytes += len;
+  return 0;
 }
 
 #endif

@@ -71,22 +71,3 @@ void pt_batch_dispatch(pt_batch *b) {
   atomic_store_explicit(&s->worker->n.requests, atomic_load_explicit(&s->worker->n.requests, memory_order_relaxed) + n,
                         memory_order_relaxed);
 }
-
-void pt_batch_add(pt_batch *b, pt_batched what, const pt_command *cmd, uint32_t argc, int slot, const pt_arg *key) {
-  if (b->n == PT_BATCH)
-    pt_batch_dispatch(b);
-  b->c->svc->policy->batch[b->n] = (pt_request){
-      .key = key ? key->p : NULL,
-      .key_len = key ? key->n : 0,
-      .frame = what.chunk->data + what.off,
-      .frame_len = what.len,
-      .flags = cmd->flags,
-      .slot = slot < 0 ? 0xffff : (uint16_t)slot,
-      .cmd = cmd->id,
-      .argc = argc,
-      .client = b->c->index,
-      .node = PT_ROUTE_DEFAULT,
-      .client_ip = b->c->ip,
-  };
-  b->at[b->n++] = what;
-}

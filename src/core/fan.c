@@ -191,8 +191,7 @@ int pt_fan_start(pt_batch *b, const pt_command *cmd, const pt_arg *args, uint32_
     uint32_t off = chunk->fill;
     uint8_t *end = write_part(p, cmd, args, step, next_of, chunk->data + off);
     chunk->fill = (uint32_t)(end - chunk->data);
-    pt_batch_add(b, (pt_batched){.who = who, .seq = seq, .off = off, .len = chunk->fill - off, .chunk = chunk, .owned = true},
-                 cmd, 1 + p->nkeys * step, p->slot, &args[1 + p->first * step]);
+    pt_batch_add(b, who, seq, chunk, off, chunk->fill - off, true, cmd, 1 + p->nkeys * step, p->slot, &args[1 + p->first * step]);
   }
   return 0;
 }

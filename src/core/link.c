@@ -101,7 +101,7 @@ static int internal(pt_link *l, const char *resp, uint32_t len) {
 }
 
 /* Everything that may refuse a request of len bytes, and READONLY where the node has become a replica. */
-static inline int ready(pt_link *l, uint64_t len, uint32_t entries) {
+static int ready(pt_link *l, uint64_t len, uint32_t entries) {
   if (l->log.bytes + len > l->up->svc->lc->node_backlog && l->log.bytes)
     return -ENOBUFS;
   int e = fifo_room(l, entries + 1);
@@ -116,7 +116,11 @@ static inline int ready(pt_link *l, uint64_t len, uint32_t entries) {
 }
 
 int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t len) {
-  int e = l->doomed ? -ENOMEM : ready(l, len, 1);
+  const pt_upstream *up = l->up;
+  /* The usual case: a busy link with room. */
+  bool easy = l->dirty && !l->doomed && l->ftail - l->fhead < l->fmask && (!up->replica || l->readonly) &&
+              l->log.bytes + len <= up->svc->lc->node_backlog;
+  int e = easy ? 0 : l->doomed ? -ENOMEM : ready(l, len, 1);
   if (!e)
     e = append(l, c, off, len);
   if (!e)

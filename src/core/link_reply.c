@@ -32,15 +32,20 @@ static bool greeted(pt_link *l, const uint8_t *p, size_t n) {
   return l->state != PT_LINK_CLOSED;
 }
 
-/* The oldest request has its whole reply. */
+/* The oldest request has its whole reply. Its bytes stay in the log until settle, which drops those of many at once. */
 static inline void pop(pt_link *l, uint32_t len) {
   l->fhead++;
   l->begun = false;
+  l->answered += len;
   l->up->svc->worker->inflight--;
-  if (!l->discard) {
-    l->sent -= len;
-    pt_segq_drop(&l->log, len);
-  }
+}
+
+static void settle(pt_link *l) {
+  if (!l->answered)
+    return;
+  l->sent -= l->answered;
+  pt_segq_drop(&l->log, l->answered);
+  l->answered = 0;
 }
 
 /* One reply, or a part of one, of used bytes. False: the link was cut. */
@@ -48,8 +53,10 @@ static bool pass_on(pt_link *l, pt_chunk *c, uint32_t off, uint32_t used, bool l
   pt_worker *w = l->up->svc->worker;
   uint32_t incarnation = l->incarnation;
   pt_owner who = l->fifo[l->fhead & l->fmask];
-  if (!l->begun && last && c->data[off] == '-' && who.kind != PT_KIND_INTERNAL &&
-      pt_retry_on_error(l, who, c->data + off, used)) {
+  bool error = !l->begun && last && c->data[off] == '-' && who.kind != PT_KIND_INTERNAL;
+  if (error)
+    settle(l);
+  if (error && pt_retry_on_error(l, who, c->data + off, used)) {
     if (l->incarnation != incarnation)
       return false;
   } else {
@@ -72,6 +79,7 @@ static long replies(pt_link *l, pt_chunk *c, uint32_t off, uint32_t n) {
     bool push = l->push;
     int r = pt_reply_scan(&l->scan, c->data + off, n, &used);
     if (r == PT_RESP_BAD) {
+      settle(l);
       pt_link_cut(l, "it sent what is no RESP");
       return -1;
     }
@@ -80,6 +88,7 @@ static long replies(pt_link *l, pt_chunk *c, uint32_t off, uint32_t n) {
         return -1;
     } else if (used && !push) {
       if (l->fhead == l->ftail) {
+        settle(l);
         pt_link_cut(l, "it sent a reply nobody asked for");
         return -1;
       }
@@ -91,6 +100,7 @@ static long replies(pt_link *l, pt_chunk *c, uint32_t off, uint32_t n) {
     if (r == PT_RESP_MORE)
       break;
   }
+  settle(l);
   return n;
 }
 

@@ -16,7 +16,7 @@ enum {
   UNAUTHED_BULK = 16 * 1024
 }; /* before AUTH: Redis' own limits */
 
-static pt_resp_limits limits(const pt_client *c) {
+static inline pt_resp_limits limits(const pt_client *c) {
   if (c->flags & PT_CLIENT_AUTHED)
     return (pt_resp_limits){.max_bulk = c->svc->lc->max_bulk, .max_args = PT_RESP_MAX_ARGS};
   return (pt_resp_limits){.max_bulk = UNAUTHED_BULK, .max_args = UNAUTHED_ARGS};
@@ -28,7 +28,7 @@ static bool is_http(const pt_arg *word) {
          (word->n == 5 && !strncasecmp((const char *)word->p, "Host:", 5));
 }
 
-static pt_owner next_owner(pt_client *c) { return pt_client_owner(c, c->tail++); }
+static inline pt_owner next_owner(pt_client *c) { return pt_client_owner(c, c->tail++); }
 
 /* As the server says it: the name and the first arguments, 128 bytes of each at most. */
 static void unknown_command(pt_client *c, const pt_frame *f) {
@@ -69,10 +69,10 @@ static const pt_arg *all_args(pt_worker *w, const pt_frame *f, const uint8_t *fr
   return w->args;
 }
 
-static void add(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off, int slot,
-                const pt_arg *key) {
+static inline void add(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off, int slot,
+                       const pt_arg *key) {
   pt_owner who = next_owner(b->c);
-  pt_batch_add(b, (pt_batched){.who = who, .seq = who.seq, .off = off, .len = f->len, .chunk = chunk}, cmd, f->argc, slot, key);
+  pt_batch_add(b, who, who.seq, chunk, off, f->len, false, cmd, f->argc, slot, key);
 }
 
 /* All keys in one slot: that slot, *first is a key; none, or a server must judge them: -1; several slots: -2. */
@@ -104,15 +104,10 @@ static bool has_block(const pt_command *cmd, const pt_arg *args, uint32_t argc) 
   return false;
 }
 
-/* A command with keys. */
-static void route_keyed(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off) {
+/* A command whose keys only a full look finds. */
+static void route_keys(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off) {
   pt_client *c = b->c;
   pt_worker *w = c->svc->worker;
-  if (cmd->keyspec == PT_KEYS_RANGE && cmd->first == cmd->last && (uint32_t)cmd->first < f->nargs) {
-    const pt_arg *key = &f->args[cmd->first];
-    add(b, f, cmd, chunk, off, pt_key_slot(key->p, key->n), key);
-    return;
-  }
   const pt_arg *key, *args = all_args(c->svc->worker, f, chunk->data + off);
   if (!args)
     pt_reply_error(w, next_owner(c), "OOM puerta is out of memory; request not sent");
@@ -124,6 +119,16 @@ static void route_keyed(pt_batch *b, const pt_frame *f, const pt_command *cmd, p
       pt_reply_error(w, next_owner(c), "CROSSSLOT Keys in request don't hash to the same slot");
     else
       add(b, f, cmd, chunk, off, slot, key);
+  }
+}
+
+/* A command with keys; in most there is one, and the scan has found it. */
+static inline void route_keyed(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off) {
+  if (cmd->keyspec == PT_KEYS_RANGE && cmd->first == cmd->last && (uint32_t)cmd->first < f->nargs) {
+    const pt_arg *key = &f->args[cmd->first];
+    add(b, f, cmd, chunk, off, pt_key_slot(key->p, key->n), key);
+  } else {
+    route_keys(b, f, cmd, chunk, off);
   }
 }
 
@@ -170,9 +175,22 @@ static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, i
   return true;
 }
 
+/* The command of a frame. Most requests name the command of the one before them, in the same letters. */
+static inline const pt_command *find(pt_batch *b, const pt_frame *f, int *unknown_sub) {
+  const pt_arg *name = f->args;
+  *unknown_sub = 0;
+  if (b->last && name->n == b->last_len && !memcmp(name->p, b->last_name, name->n))
+    return b->last;
+  const pt_command *cmd = pt_command_find(f->args, f->nargs, unknown_sub);
+  b->last = cmd && !strchr(cmd->name, '|') && !(cmd->flags & PT_CMD_CONTAINER) && name->n <= sizeof b->last_name ? cmd : NULL;
+  if (b->last)
+    memcpy(b->last_name, name->p, b->last_len = name->n);
+  return cmd;
+}
+
 static inline bool route_frame(pt_batch *b, const pt_frame *f, pt_chunk *chunk, uint32_t off) {
-  int unknown_sub = 0;
-  const pt_command *cmd = pt_command_find(f->args, f->nargs, &unknown_sub);
+  int unknown_sub;
+  const pt_command *cmd = find(b, f, &unknown_sub);
   if (cmd && cmd->verb == PT_VERB_KEYED && !unknown_sub && (b->c->flags & PT_CLIENT_AUTHED) && b->c->svc->cluster &&
       pt_command_arity_ok(cmd, f->argc)) {
     route_keyed(b, f, cmd, chunk, off);
@@ -216,6 +234,8 @@ uint32_t pt_route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
   pt_batch b;
   b.c = c;
   b.n = 0;
+  b.last = NULL;
+  pt_resp_limits lim = limits(c);
   uint32_t used = 0, gen = c->gen;
   while (used < n && c->gen == gen && !(c->flags & PT_CLIENT_CLOSING)) {
     if (c->tail - c->head >= s->lc->max_pipeline) {
@@ -224,7 +244,8 @@ uint32_t pt_route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
         break;
     }
     pt_frame f;
-    pt_resp_limits lim = limits(c);
+    if (!(c->flags & PT_CLIENT_AUTHED) || lim.max_args == UNAUTHED_ARGS)
+      lim = limits(c);
     int r = pt_request_scan(chunk->data + off + used, n - used, &lim, &f);
     if (r == PT_RESP_BAD) {
       protocol_error(&b, f.error);

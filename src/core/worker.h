@@ -121,6 +121,7 @@ typedef struct pt_link {
   uint32_t incarnation; /* rises with every cut: marks of an earlier one have passed */
   pt_segq log;
   uint64_t sent; /* bytes at the log's front already handed to the kernel */
+  uint32_t answered; /* bytes at the log's front whose replies have come in this read */
   pt_owner *fifo;
   uint32_t fhead, ftail, fmask; /* positions only rise */
   uint32_t setup; /* replies of the greeting still to come */

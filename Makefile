@@ -16,7 +16,7 @@ SRC := $(filter-out src/main.c,$(wildcard src/base/*.c src/wire/*.c src/net/*.c 
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: build asan tsan units deps demo test bench bench-policy lint fuzz docs install clean help
+.PHONY: build asan tsan units units-tsan deps demo test bench bench-policy lint fuzz docs install clean help
 build: $(BUILD)/puerta ## compile build/puerta (the default)
 
 help: ## this list
@@ -64,6 +64,13 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/asan/libpuerta.a
 	@echo "  unit $<"
 	@$(CC) $(FLAGS) $(ASAN) $< $(BUILD)/asan/libpuerta.a $(LIBS) -lcmocka -o $@
 units: $(UNITS)
+
+# Those with threads, under ThreadSanitizer.
+$(BUILD)/unit-tsan/%: tests/unit/%.c $(BUILD)/tsan/libpuerta.a
+	@mkdir -p $(@D)
+	@echo "  unit tsan $<"
+	@$(CC) $(FLAGS) $(TSAN) $< $(BUILD)/tsan/libpuerta.a $(LIBS) -lcmocka -o $@
+units-tsan: $(BUILD)/unit-tsan/test_topology $(BUILD)/unit-tsan/test_log
 
 # libFuzzer needs clang; the sources go in directly, so that they are instrumented.
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard src/wire/*.c src/base/*.c src/wire/*.h)

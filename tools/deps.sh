@@ -33,7 +33,7 @@ for group in "$@"; do
     build) build ;;
     demo) servers ;;
     test) tests ;;
-    fuzz) need clang ;;
+    fuzz) need clang libclang-rt-14-dev ;; # the sanitizers are only recommended by clang
     bench) servers && need haproxy nutcracker ;;
     *) echo "deps.sh: no group '$group' (build demo test fuzz bench)" >&2 && exit 2 ;;
   esac

@@ -170,9 +170,10 @@ static bool settle(pt_asker *a, pt_cluster *view, const pt_address *from) {
   a->last = view;
   while (masters < view->nnodes && !view->nodes[masters].replica)
     masters++;
-  pt_info("topology", "listener %s: %u masters, %u replicas, %u of %u slots, asked %s, generation %llu", a->lc->name, masters,
-          view->nnodes - masters, view->nslots, (unsigned)PT_SLOTS, pt_address_format(from, asked, sizeof asked),
-          (unsigned long long)view->generation);
+  pt_log_every(&a->told, PT_LOG_INFO, "topology",
+               "listener %s: %u masters, %u replicas, %u of %u slots, asked %s, generation %llu", a->lc->name, masters,
+               view->nnodes - masters, view->nslots, (unsigned)PT_SLOTS, pt_address_format(from, asked, sizeof asked),
+               (unsigned long long)view->generation);
   return true;
 }
 

@@ -2,6 +2,7 @@
 #ifndef PT_CORE_ASKER_H
 #define PT_CORE_ASKER_H
 
+#include "base/log.h"
 #include "core/cluster.h"
 #include "core/config.h"
 
@@ -24,6 +25,7 @@ typedef struct pt_asker {
   pt_asker_node answered; /* who answered last */
   bool silent; /* nobody answered in the last round */
   bool stopped;
+  pt_log_rate told; /* a cluster that is being resharded changes ten times a second */
 } pt_asker;
 
 /* Uses a configuration, takes its reference over. Seeds are judged afresh. false: no memory, nothing has changed. */

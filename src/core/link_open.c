@@ -24,7 +24,8 @@ static void greet(pt_link *l) {
   size_t n = 0;
   l->setup = 1;
   if (lc->backend_password) {
-    n = command(words, sizeof words, n, "AUTH", lc->backend_user ? lc->backend_user : "default", lc->backend_password);
+    n = lc->backend_user ? command(words, sizeof words, n, "AUTH", lc->backend_user, lc->backend_password)
+                         : command(words, sizeof words, n, "AUTH", lc->backend_password, NULL);
     l->setup++;
   }
   if (l->proto == 3) {

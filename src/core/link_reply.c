@@ -13,9 +13,15 @@ enum {
   READ_ROOM = 16 * 1024
 };
 
+/* AUTH where no password is set yet: no reason to refuse the node, so that a password can be rolled out to its clients first. */
+static bool needs_no_password(const uint8_t *p, size_t n) {
+  static const char *const texts[] = {"without any password configured", "no password is set"};
+  return memmem(p, n, texts[0], strlen(texts[0])) || memmem(p, n, texts[1], strlen(texts[1]));
+}
+
 /* A reply of the greeting. False: the node refused, the link is cut. */
 static bool greeted(pt_link *l, const uint8_t *p, size_t n) {
-  if (*p == '-') {
+  if (*p == '-' && !needs_no_password(p, n)) {
     char why[96];
     snprintf(why, sizeof why, "it refused: %.*s", (int)(n - 3 < 70 ? n - 3 : 70), (const char *)p + 1);
     if (l->proto == 2) /* a node that knows no HELLO 3 is none the worse for the others */

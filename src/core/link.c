@@ -215,6 +215,7 @@ void pt_link_cut(pt_link *l, const char *reason) {
   pt_segq log = l->log;
   bool begun = l->begun;
   l->fifo = NULL;
+  l->fmask = 0; /* no room: pt_link_push makes some */
   l->fhead = l->ftail;
   l->log = (pt_segq){0};
   l->sent = l->timed_at = 0;

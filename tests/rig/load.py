@@ -1,14 +1,15 @@
-"""Load whose every reply is checked: pipelines of INCR, APPEND and GET, each connection with keys of its own.
+"""Load whose every reply is checked: streams of pipelined INCR, APPEND and GET, each connection with keys of its own.
 
 One connection alone writes a key, so the value after each of its writes is known in advance: a lost, doubled or reordered effect shows in the very
 next reply. An error is judged by its text: "outcome unknown" means the write may have happened, any other that it has not; which errors a test
 allows is the test's decision.
 """
+import collections
 import random
 import threading
 import time
 
-from resp import Conn, Error
+from resp import Conn, Error, encode
 
 LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 
@@ -50,9 +51,9 @@ class Flow(threading.Thread):
         self.replies = 0
         self.wrong = []       # replies that cannot be true
         self.errors = []      # (time, key, text)
-        self.latencies = []   # (time, seconds) of each pipeline, when the load takes them
+        self.flying = collections.deque()  # requests without a reply, oldest first
         self.broken = None    # the exception that ended the connection
-        self.progress = 0.0   # when the last pipeline was answered
+        self.progress = 0.0   # when the last reply came
 
     def run(self):
         try:
@@ -60,11 +61,13 @@ class Flow(threading.Thread):
                 c.pipeline([("DEL", k.name) for k in self.keys])
                 while not self.load.ended.is_set():
                     self.turn(c)
+                self.read(c, down_to=0)
         except Exception as e:  # whatever it was, the test reads it
             self.broken = e
 
     def turn(self, c):
-        batch = [(self.rng.choice(self.keys), self.rng.random() < 0.15) for _ in range(self.rng.randint(1, self.load.depth))]
+        """Sends a few requests, then reads some of the replies that are due: the next ones leave while earlier ones are on their way."""
+        batch = [(self.rng.choice(self.keys), self.rng.random() < 0.15) for _ in range(self.rng.randint(1, 6))]
         commands = []
         for key, get in batch:
             if get:
@@ -74,18 +77,19 @@ class Flow(threading.Thread):
                 key.next += 1
             else:
                 commands.append(("INCR", key.name))
-        began = time.monotonic()
-        for (key, get), reply in zip(batch, self.answers(c, commands)):
-            self.replies += 1
-            self.check(key, get, reply)
-        self.progress = time.monotonic()
-        if self.load.timed:
-            self.latencies.append((began, self.progress - began))
+        c.send(b"".join(encode(*x) for x in commands))
+        self.flying.extend(batch)
+        self.read(c, down_to=self.rng.randint(0, self.load.depth))
         if self.load.pause:
             time.sleep(self.load.pause)
 
-    def answers(self, c, commands):
-        return c.pipeline(commands)
+    def read(self, c, down_to):
+        while len(self.flying) > down_to:
+            key, get = self.flying.popleft()
+            reply = c.read()
+            self.replies += 1
+            self.progress = time.monotonic()
+            self.check(key, get, reply)
 
     def check(self, key, get, reply):
         if isinstance(reply, Error):
@@ -103,10 +107,10 @@ class Flow(threading.Thread):
 class Load:
     """flows connections; names(i) gives the keys of connection i: those that end in "t" hold text, the others count."""
 
-    def __init__(self, port, flows, names, depth=24, seed=1, timed=False, pause=0, timeout=60, flow=Flow):
-        self.port, self.depth, self.seed, self.timed, self.pause, self.timeout = port, depth, seed, timed, pause, timeout
+    def __init__(self, port, flows, names, depth=24, seed=1, pause=0, timeout=60):
+        self.port, self.depth, self.seed, self.pause, self.timeout = port, depth, seed, pause, timeout
         self.ended = threading.Event()
-        self.flows = [flow(self, i, names(i)) for i in range(flows)]
+        self.flows = [Flow(self, i, names(i)) for i in range(flows)]
 
     def __enter__(self):
         for f in self.flows:

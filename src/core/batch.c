@@ -16,10 +16,12 @@ static void refuse(pt_worker *w, pt_owner who, const pt_upstream *up, const char
   pt_reply_error(w, who, "ERR node %s %s; request not sent", pt_upstream_name(up, name), why);
 }
 
-/* A replica that fails fast is no reason to fail a read: the owner can answer it. */
-static pt_upstream *choose(pt_service *s, const pt_request *r) {
-  pt_upstream *up = r->node >= 0 ? s->by_node[r->node] : NULL;
-  return up && !up->open ? up : pt_service_owner(s, r->slot < PT_SLOTS ? r->slot : -1);
+/* The owner, or the replica that the policy has chosen; one that fails fast is no reason to fail a read. */
+static pt_upstream *choose(pt_service *s, const pt_request *r, bool *replica) {
+  pt_upstream *owner = pt_service_owner(s, r->slot < PT_SLOTS ? r->slot : -1);
+  pt_upstream *up = r->node >= 0 ? s->by_node[r->node] : owner;
+  *replica = up != owner && !up->open && r->slot < PT_SLOTS;
+  return up != owner && up->open ? owner : up;
 }
 
 static void send_one(pt_batch *b, const pt_batched *a, const pt_request *r) {
@@ -35,7 +37,8 @@ static void send_one(pt_batch *b, const pt_batched *a, const pt_request *r) {
       pt_reply_error(w, a->who, "OOM puerta is out of memory; request not sent");
     return;
   }
-  pt_upstream *up = choose(s, r);
+  bool replica;
+  pt_upstream *up = choose(s, r, &replica);
   if (!up) {
     pt_reply_error(w, a->who, "CLUSTERDOWN Hash slot not served");
     return;
@@ -47,7 +50,7 @@ static void send_one(pt_batch *b, const pt_batched *a, const pt_request *r) {
     refuse(w, a->who, up, why);
     return;
   }
-  int e = pt_link_push(pt_link_of(up, c->proto, c->index), a->who, a->chunk, a->off, a->len);
+  int e = pt_link_push(pt_link_of(up, c->proto, c->index), a->who, a->chunk, a->off, a->len, replica);
   if (e)
     refuse(w, a->who, up, e == -ENOBUFS ? "has a full backlog (node_backlog)" : "cannot be asked: puerta is out of memory");
 }

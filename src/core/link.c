@@ -14,7 +14,8 @@ enum {
   PIECES = 64
 };
 
-static const char asking[] = "*1\r\n$6\r\nASKING\r\n", readonly[] = "*1\r\n$8\r\nREADONLY\r\n";
+static const char asking[] = "*1\r\n$6\r\nASKING\r\n", readonly[] = "*1\r\n$8\r\nREADONLY\r\n",
+                  readwrite[] = "*1\r\n$9\r\nREADWRITE\r\n";
 
 void pt_link_init(pt_link *l, pt_upstream *up, unsigned proto) {
   memset(l, 0, sizeof *l);
@@ -100,27 +101,28 @@ static int internal(pt_link *l, const char *resp, uint32_t len) {
   return e;
 }
 
-/* Everything that may refuse a request of len bytes, and READONLY where the node has become a replica. */
-static int ready(pt_link *l, uint64_t len, uint32_t entries) {
+/* Everything that may refuse a request of len bytes. A replica answers reads on a connection that has said READONLY; a request meant for the owner must
+ * not go over such a one, or a master that was just demoted would answer it from old data instead of MOVED. */
+static int ready(pt_link *l, uint64_t len, uint32_t entries, bool replica) {
+  if (l->doomed)
+    return -ENOMEM;
   if (l->log.bytes + len > l->up->svc->lc->node_backlog && l->log.bytes)
     return -ENOBUFS;
   int e = fifo_room(l, entries + 1);
   if (!e && !l->dirty)
     e = pt_link_write_later(l);
-  if (!e && l->up->replica && !l->readonly) {
-    if (l->state == PT_LINK_READY)
-      e = internal(l, readonly, sizeof readonly - 1);
-    l->readonly = !e; /* while it is not ready the greeting says it */
-  }
+  if (!e && l->readonly != replica)
+    e = replica ? internal(l, readonly, sizeof readonly - 1) : internal(l, readwrite, sizeof readwrite - 1);
+  if (!e)
+    l->readonly = replica;
   return e;
 }
 
-int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t len) {
-  const pt_upstream *up = l->up;
+int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t len, bool replica) {
   /* The usual case: a busy link with room. */
-  bool easy = l->dirty && !l->doomed && l->ftail - l->fhead < l->fmask && (!up->replica || l->readonly) &&
-              l->log.bytes + len <= up->svc->lc->node_backlog;
-  int e = easy ? 0 : l->doomed ? -ENOMEM : ready(l, len, 1);
+  bool easy = l->dirty && !l->doomed && l->ftail - l->fhead < l->fmask && l->readonly == replica &&
+              l->log.bytes + len <= l->up->svc->lc->node_backlog;
+  int e = easy ? 0 : ready(l, len, 1, replica);
   if (!e)
     e = append(l, c, off, len);
   if (!e)
@@ -129,7 +131,7 @@ int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t l
 }
 
 int pt_link_push_queue(pt_link *l, pt_owner who, const pt_segq *bytes, bool ask) {
-  int e = l->doomed ? -ENOMEM : ready(l, bytes->bytes, 2);
+  int e = ready(l, bytes->bytes, 2, false);
   if (!e && ask)
     e = internal(l, asking, sizeof asking - 1);
   if (e)

@@ -17,8 +17,8 @@ static inline pt_link *pt_link_of(pt_upstream *up, unsigned proto, uint32_t spre
 }
 
 /* Appends one whole request (len bytes at c->data + off) for who. 0, -ENOMEM, or -ENOBUFS when the link already holds node_backlog bytes.
- * Nothing was queued on an error. readonly: a read of a replica, which needs READONLY first. */
-int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t len);
+ * Nothing was queued on an error. replica: a read that a replica of the slot's owner may answer from what it has; else only the owner does. */
+int pt_link_push(pt_link *l, pt_owner who, pt_chunk *c, uint32_t off, uint32_t len, bool replica);
 /* The same with bytes in a queue; asking: with ASKING right before it. */
 int pt_link_push_queue(pt_link *l, pt_owner who, const pt_segq *bytes, bool asking);
 

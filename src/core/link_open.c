@@ -1,4 +1,4 @@
-/* Opening a link: connect, AUTH, HELLO 3, READONLY for a replica, PING; requests wait in the log until the node has agreed to all. */
+/* Opening a link: connect, AUTH, HELLO 3, PING; requests wait in the log until the node has agreed to all. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,11 +32,6 @@ static void greet(pt_link *l) {
     n = command(words, sizeof words, n, "HELLO", "3", NULL);
     l->setup++;
   }
-  if (l->up->replica) {
-    n = command(words, sizeof words, n, "READONLY", NULL, NULL);
-    l->setup++;
-  }
-  l->readonly = l->up->replica;
   n = command(words, sizeof words, n, "PING", NULL, NULL);
   l->state = PT_LINK_SETUP;
   struct iovec iov = {words, n};

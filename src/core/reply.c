@@ -66,6 +66,7 @@ static inline int append(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t l
 static int append_kept(pt_client *c, pt_kept *k) {
   for (unsigned i = 0, n = pt_kept_pieces(k); i < n; i++) {
     pt_seg s = pt_kept_piece(k, i);
+    c->early -= s.len;
     int e = append(c, s.chunk, s.off, s.len);
     if (e)
       return e;
@@ -119,10 +120,11 @@ static void to_client(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off,
     pt_kept *k = &c->ring[who.seq & c->mask];
     e = pt_kept_add(k, chunk, off, len);
     k->done = last;
+    c->early += e ? 0 : len;
   }
   if (e)
     pt_client_close(c, "out of memory");
-  else if (c->out.bytes > c->svc->lc->client_buffer)
+  else if (c->out.bytes + c->early > c->svc->lc->client_buffer)
     pt_client_close(c, "it left more replies unread than client_buffer allows");
 }
 

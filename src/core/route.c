@@ -222,6 +222,16 @@ static bool route_inline(pt_batch *b, const uint8_t *line, uint32_t n) {
   return done;
 }
 
+/* What is wrong with the request at buf: too much only for one who has not authenticated, or for everybody. */
+static const char *complaint(const pt_client *c, const pt_frame *f, const uint8_t *buf, uint32_t n) {
+  pt_resp_limits all = {.max_bulk = c->svc->lc->max_bulk, .max_args = PT_RESP_MAX_ARGS};
+  pt_frame again;
+  if ((c->flags & PT_CLIENT_AUTHED) || pt_request_scan(buf, n, &all, &again) == PT_RESP_BAD)
+    return f->error;
+  return strstr(f->error, "multibulk") ? "ERR Protocol error: unauthenticated multibulk length"
+                                       : "ERR Protocol error: unauthenticated bulk length";
+}
+
 /* A protocol error is the last answer of its connection. */
 static void protocol_error(pt_batch *b, const char *text) {
   pt_batch_dispatch(b);
@@ -248,7 +258,7 @@ uint32_t pt_route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
       lim = limits(c);
     int r = pt_request_scan(chunk->data + off + used, n - used, &lim, &f);
     if (r == PT_RESP_BAD) {
-      protocol_error(&b, f.error);
+      protocol_error(&b, complaint(c, &f, chunk->data + off + used, n - used));
       return n;
     }
     if (r == PT_RESP_MORE) {

@@ -26,18 +26,30 @@ class Key:
         self.name = name
         self.text = name.endswith("t")
         self.acked = self.unknown = self.last = 0
+        self.ahead = 0        # writes that a read has seen and that are not answered yet
         self.next = 0         # letters sent so far
         self.lossy = False    # its master was killed: an acknowledged write may be gone, as Redis says
 
-    def believes(self, value, wrote):
-        """Can this be the value now, after one more write when wrote? Notes it if so."""
-        self.acked += wrote
-        if not isinstance(value, int) or value > self.acked + self.unknown:
-            return False
-        if not self.lossy and value < max(self.acked, self.last + wrote):
-            return False
+    def read(self, value):
+        """Can a GET answer this now? A read that was sent again after a loss may see later writes of its own connection: those lost with it."""
+        self.ahead = max(0, value - self.acked - self.unknown)
+        return self.moved_to(value, self.acked)
+
+    def wrote(self, value):
+        """Can a write answer this now?"""
+        self.acked += 1
+        ahead, self.ahead = self.ahead, 0  # what a read has seen ahead of time must not be acknowledged as if it came after
+        return not ahead and value <= self.acked + self.unknown and self.moved_to(value, max(self.acked, self.last + 1))
+
+    def lost(self):
+        """A write of unknown outcome."""
+        self.unknown += 1
+        self.ahead = max(0, self.ahead - 1)
+
+    def moved_to(self, value, least):
+        sane = self.lossy or value >= max(least, self.last)
         self.last = value
-        return True
+        return sane
 
 
 class Flow(threading.Thread):
@@ -62,6 +74,7 @@ class Flow(threading.Thread):
                 while not self.load.ended.is_set():
                     self.turn(c)
                 self.read(c, down_to=0)
+                self.wrong += [f"{k.name}: a read saw {k.ahead} writes that were never sent" for k in self.keys if k.ahead]
         except Exception as e:  # whatever it was, the test reads it
             self.broken = e
 
@@ -92,15 +105,17 @@ class Flow(threading.Thread):
             self.check(key, get, reply)
 
     def check(self, key, get, reply):
+        before = f"{key.acked} writes, {key.unknown} unknown, last {key.last}"
         if isinstance(reply, Error):
             self.errors.append((time.monotonic(), key.name, str(reply)))
-            key.unknown += not get and "outcome unknown" in reply
+            if not get and "outcome unknown" in reply:
+                key.lost()
             return
-        value = reply
         if get:
-            value = 0 if reply is None else len(reply) if key.text else int(reply)
-        before = f"{key.acked} writes, {key.unknown} unknown, last {key.last}"
-        if not key.believes(value, wrote=not get):
+            right = key.read(0 if reply is None else len(reply) if key.text else int(reply))
+        else:
+            right = isinstance(reply, int) and key.wrote(reply)
+        if not right:
             self.wrong.append(f"{'GET' if get else 'APPEND' if key.text else 'INCR'} {key.name}: {reply!r:.100} after {before}")
 
 

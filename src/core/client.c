@@ -128,7 +128,9 @@ void pt_client_watch(pt_client *c) {
   pt_conn_watch(&c->conn, c->svc->worker->loop, reads | (c->flags & PT_CLIENT_BLOCKED_OUT ? EV_WRITE : 0));
 }
 
-static bool full(const pt_client *c) { return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes + c->early >= OUT_HIGH; }
+static bool full(const pt_client *c) {
+  return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes + c->early >= OUT_HIGH;
+}
 
 /* Keeps the n bytes at chunk->data + off that no request has been found in yet; need: what the frame will have at least, 0: unknown. */
 static int keep(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n, uint64_t need) {

@@ -70,7 +70,8 @@ class Flow(threading.Thread):
     def run(self):
         try:
             with Conn(self.load.port, timeout=self.load.timeout) as c:
-                c.pipeline([("DEL", k.name) for k in self.keys])
+                while any(isinstance(r, Error) for r in c.pipeline([("DEL", k.name) for k in self.keys])):
+                    time.sleep(0.05)
                 while not self.load.ended.is_set():
                     self.turn(c)
                 self.read(c, down_to=0)

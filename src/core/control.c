@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/door.h"
 #include "core/topology.h"
 #include "core/watchdog.h"
 #include "core/worker.h"
@@ -23,15 +24,12 @@ enum {
 
 typedef struct pt_control pt_control;
 
-/* A listening socket and what stands behind it. */
-typedef struct door {
+/* What a topology's news are for. */
+typedef struct pt_subject {
   pt_control *control;
-  unsigned index;
-  int fd;
-  ev_io io;
+  unsigned listener;
   pt_topology *topology;
-  bool open; /* clients are accepted: the topology is known, or GRACE_MS have passed */
-} door;
+} pt_subject;
 
 struct pt_control {
   struct ev_loop *loop;
@@ -39,113 +37,47 @@ struct pt_control {
   const char *lua_path;
   const pt_script *script;
   const pt_overrides *over;
-  door *doors;
+  pt_doors doors;
+  pt_subject *subjects; /* one a listener */
   pt_worker **workers;
   unsigned nworkers;
-  uint64_t next_id;
   pt_watchdog *watchdog;
   ev_signal hup, term, intr;
-  ev_timer grace, pause, ended;
+  ev_timer grace, ended;
   bool ready, draining, stopping;
 };
-
-/* ---- accepting ---- */
-
-static pt_worker *emptiest(pt_control *k) {
-  pt_worker *best = k->workers[0];
-  for (unsigned i = 1; i < k->nworkers; i++)
-    if (atomic_load(&k->workers[i]->connected) < atomic_load(&best->connected))
-      best = k->workers[i];
-  return best;
-}
-
-static void hand_over(door *d, int fd, const pt_address *from) {
-  pt_msg *m = calloc(1, sizeof *m);
-  if (!m || pt_socket_tune(fd)) {
-    close(fd);
-    free(m);
-    return;
-  }
-  pt_worker *w = emptiest(d->control);
-  *m = (pt_msg){.kind = PT_MSG_CLIENT,
-                .listener = d->index,
-                .fd = fd,
-                .id = ++d->control->next_id,
-                .port = pt_address_port(from),
-                .ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0};
-  atomic_fetch_add(&w->connected, 1);
-  pt_inbox_post(&w->inbox, m);
-}
-
-static void on_accept(struct ev_loop *loop, ev_io *io, int events) {
-  (void)events;
-  door *d = io->data;
-  for (unsigned i = 0; i < ACCEPT_BURST; i++) {
-    pt_address from = {.len = sizeof from.in6};
-    int fd = accept4(io->fd, &from.sa, &from.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-      hand_over(d, fd, &from);
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      static pt_log_rate rate;
-      pt_log_every(&rate, PT_LOG_ERROR, "accept", "%s: %s: new clients wait", d->control->cfg->listeners[d->index].name,
-                   strerror(errno));
-      for (unsigned k = 0; k < d->control->cfg->nlisteners; k++)
-        ev_io_stop(loop, &d->control->doors[k].io);
-      ev_timer_set(&d->control->pause, 0.1, 0.);
-      ev_timer_start(loop, &d->control->pause);
-      return;
-    } else if (errno != EINTR && errno != ECONNABORTED) {
-      return;
-    }
-  }
-}
-
-static void accept_now(door *d) {
-  if (d->fd < 0)
-    return;
-  d->open = true;
-  ev_io_start(d->control->loop, &d->io);
-}
-
-static void on_pause(struct ev_loop *loop, ev_timer *t, int events) {
-  (void)loop, (void)events;
-  pt_control *k = t->data;
-  for (unsigned i = 0; i < k->cfg->nlisteners; i++)
-    if (k->doors[i].open)
-      accept_now(&k->doors[i]);
-}
 
 /* A cluster that cannot be reached: from now on clients hear so instead of waiting. */
 static void on_grace(struct ev_loop *loop, ev_timer *t, int events) {
   (void)loop, (void)events;
   pt_control *k = t->data;
-  for (unsigned i = 0; i < k->cfg->nlisteners; i++)
-    if (!k->doors[i].open) {
+  for (unsigned i = 0; i < k->cfg->nlisteners && !k->draining; i++)
+    if (!k->doors.doors[i].open) {
       pt_warn("ready", "%s: no node answers yet; clients are told so", k->cfg->listeners[i].name);
-      accept_now(&k->doors[i]);
+      pt_door_let_in(&k->doors, i);
     }
 }
 
 /* ---- topologies ---- */
 
 static void on_topology(void *arg, pt_cluster *c) {
-  door *d = arg;
-  pt_control *k = d->control;
+  pt_subject *about = arg;
+  pt_control *k = about->control;
   for (unsigned i = 0; i < k->nworkers; i++) {
     pt_msg *m = calloc(1, sizeof *m);
     if (!m) {
       pt_error("topology", "out of memory: worker %u keeps the old one", i);
       continue;
     }
-    *m = (pt_msg){.kind = PT_MSG_CLUSTER, .listener = d->index, .fd = -1, .cluster = pt_cluster_ref(c)};
+    *m = (pt_msg){.kind = PT_MSG_CLUSTER, .listener = about->listener, .fd = -1, .cluster = pt_cluster_ref(c)};
     pt_inbox_post(&k->workers[i]->inbox, m);
   }
   pt_cluster_unref(c);
-  if (!d->open && !k->draining)
-    accept_now(d);
+  if (!k->draining)
+    pt_door_let_in(&k->doors, about->listener);
   bool all = true;
   for (unsigned i = 0; i < k->cfg->nlisteners; i++)
-    all &= pt_topology_current(k->doors[i].topology) != NULL;
+    all &= pt_topology_current(k->subjects[i].topology) != NULL;
   if (all && !k->ready) {
     k->ready = true;
     pt_info("ready", "serving with %u worker%s", k->nworkers, k->nworkers == 1 ? "" : "s");
@@ -213,7 +145,7 @@ static void publish(pt_control *k, pt_config *cfg) {
     pt_inbox_post(&k->workers[i]->inbox, msgs[i]);
   }
   for (unsigned i = 0; i < cfg->nlisteners; i++)
-    pt_topology_reconfigure(k->doors[i].topology, cfg);
+    pt_topology_reconfigure(k->subjects[i].topology, cfg);
   pt_watchdog_limits(k->watchdog, cfg->watchdog_warn, cfg->watchdog_abort);
   pt_config_unref(k->cfg);
   k->cfg = cfg;
@@ -258,17 +190,6 @@ static void tell_workers(pt_control *k, pt_msg_kind kind) {
   }
 }
 
-static void close_doors(pt_control *k) {
-  for (unsigned i = 0; i < k->cfg->nlisteners; i++) {
-    door *d = &k->doors[i];
-    ev_io_stop(k->loop, &d->io);
-    if (d->fd >= 0)
-      close(d->fd);
-    d->fd = -1;
-    d->open = true; /* nothing opens it again */
-  }
-}
-
 static void on_ended(struct ev_loop *loop, ev_timer *t, int events) {
   (void)events;
   pt_control *k = t->data;
@@ -283,7 +204,7 @@ static void stop(pt_control *k) {
     return;
   k->draining = k->stopping = true;
   pt_info("stop", "stopping");
-  close_doors(k);
+  pt_doors_close(&k->doors);
   tell_workers(k, PT_MSG_STOP);
   ev_timer_again(k->loop, &k->ended);
 }
@@ -302,32 +223,12 @@ static void on_term(struct ev_loop *loop, ev_signal *s, int events) {
   }
   k->draining = true;
   pt_info("drain", "no new clients; finishing what is in flight, at most %llu ms", (unsigned long long)k->cfg->drain_timeout);
-  close_doors(k);
+  pt_doors_close(&k->doors);
   tell_workers(k, PT_MSG_DRAIN);
   ev_timer_again(k->loop, &k->ended);
 }
 
 /* ---- starting ---- */
-
-static int open_doors(pt_control *k) {
-  for (unsigned i = 0; i < k->cfg->nlisteners; i++) {
-    const pt_listener_config *lc = &k->cfg->listeners[i];
-    door *d = &k->doors[i];
-    pt_address a;
-    int fd = pt_address_parse(&a, lc->bind.host, lc->bind.port);
-    if (fd == 0)
-      fd = pt_listen(&a, (int)lc->backlog);
-    if (fd < 0) {
-      pt_error("listen", "%s: listener \"%s\": cannot bind %s:%u: %s", lc->where, lc->name, lc->bind.host, lc->bind.port,
-               fd == -EINVAL ? "bind needs a numeric address" : strerror(-fd));
-      return -1;
-    }
-    d->fd = fd;
-    ev_io_set(&d->io, fd, EV_READ);
-    pt_info("listen", "%s: %s:%u", lc->name, lc->bind.host, lc->bind.port);
-  }
-  return 0;
-}
 
 static unsigned cores(void) {
   cpu_set_t set;
@@ -339,9 +240,9 @@ static int start_workers(pt_control *k) {
   pt_topology **topologies = calloc(k->cfg->nlisteners, sizeof(pt_topology *));
   k->workers = calloc(want, sizeof(pt_worker *));
   for (unsigned i = 0; i < k->cfg->nlisteners && topologies; i++) {
-    if (!(k->doors[i].topology = pt_topology_start(k->loop, k->cfg, i, on_topology, &k->doors[i])))
+    if (!(k->subjects[i].topology = pt_topology_start(k->loop, k->cfg, i, on_topology, &k->subjects[i])))
       goto fail;
-    topologies[i] = k->doors[i].topology;
+    topologies[i] = k->subjects[i].topology;
   }
   while (topologies && k->workers && k->nworkers < want) {
     pt_policy **policies = make_policies(k, k->cfg);
@@ -354,6 +255,8 @@ static int start_workers(pt_control *k) {
     k->nworkers++;
   }
   free(topologies);
+  k->doors.workers = k->workers;
+  k->doors.nworkers = k->nworkers;
   return k->nworkers == want ? 0 : -1;
 fail:
   pt_error("start", "out of memory or threads");
@@ -397,22 +300,18 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   apply_overrides(over, cfg);
   raise_file_limit();
   signal(SIGPIPE, SIG_IGN);
-  k.doors = calloc(cfg->nlisteners, sizeof *k.doors);
-  if (!k.loop || !k.doors)
+  k.subjects = calloc(cfg->nlisteners, sizeof *k.subjects);
+  if (!k.loop || !k.subjects)
     goto out;
-  for (unsigned i = 0; i < cfg->nlisteners; i++) {
-    k.doors[i] = (door){.control = &k, .index = i, .fd = -1};
-    ev_io_init(&k.doors[i].io, on_accept, -1, EV_READ);
-    k.doors[i].io.data = &k.doors[i];
-  }
+  for (unsigned i = 0; i < cfg->nlisteners; i++)
+    k.subjects[i] = (pt_subject){.control = &k, .listener = i};
   ev_timer_init(&k.grace, on_grace, GRACE_MS / 1000., 0.);
-  ev_timer_init(&k.pause, on_pause, 0.1, 0.);
   ev_timer_init(&k.ended, on_ended, 0.005, 0.005);
-  k.grace.data = k.pause.data = k.ended.data = &k;
+  k.grace.data = k.ended.data = &k;
   watch_signal(&k, &k.hup, on_hup, SIGHUP);
   watch_signal(&k, &k.term, on_term, SIGTERM);
   watch_signal(&k, &k.intr, on_int, SIGINT);
-  if (open_doors(&k) || start_workers(&k))
+  if (pt_doors_open(&k.doors, k.loop, cfg) || start_workers(&k))
     goto out;
   k.watchdog = pt_watchdog_start(k.workers, k.nworkers, cfg->watchdog_warn, cfg->watchdog_abort);
   if (!k.watchdog)
@@ -421,8 +320,7 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   ev_run(k.loop, 0);
   code = 0;
 out:
-  if (k.doors)
-    close_doors(&k);
+  pt_doors_close(&k.doors);
   if (!k.stopping && code)
     tell_workers(&k, PT_MSG_STOP);
   pt_watchdog_stop(k.watchdog);
@@ -430,10 +328,11 @@ out:
     sum_up(&k);
   for (unsigned i = 0; i < k.nworkers; i++)
     pt_worker_join(k.workers[i]);
-  for (unsigned i = 0; k.doors && i < k.cfg->nlisteners; i++)
-    pt_topology_stop(k.doors[i].topology);
+  for (unsigned i = 0; k.subjects && i < k.cfg->nlisteners; i++)
+    pt_topology_stop(k.subjects[i].topology);
   free(k.workers);
-  free(k.doors);
+  pt_doors_free(&k.doors);
+  free(k.subjects);
   pt_config_unref(k.cfg);
   if (k.loop)
     ev_loop_destroy(k.loop);

@@ -3,6 +3,7 @@ import json
 import re
 import socket
 import threading
+import time
 
 import pytest
 import puerta as rig
@@ -238,9 +239,11 @@ def test_the_last_seed_may_go_when_others_are_known(start, own_cluster):
         source, target = own_cluster.masters()[1:]
         slot = min(own_cluster.slots_of(source))
         for a, b in ((source, target), (target, source)):
+            time.sleep(1.2)  # the log tells at most one change a second
+            at = p.mark()
             own_cluster.begin_move(slot, a, b)
             own_cluster.end_move(slot, b)
-            p.wait_log(r"topology: .*generation", since=p.mark())
+            p.wait_log(r"topology: .*generation", since=at)
             with p.connect() as c:
                 assert c.pipeline([("SET", f"ls{i}", i) for i in range(200)]) == ["OK"] * 200
     finally:

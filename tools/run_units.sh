@@ -6,7 +6,7 @@ for t in "$@"; do
   rc=$?
   echo "$out"
   ok=$(echo "$out" | grep -c '^\[       OK \]')
-  bad=$(echo "$out" | grep '^\[  FAILED  \] [a-z0-9_]*$' | sort -u | wc -l)
+  bad=$(echo "$out" | grep '^\[  FAILED  \] [A-Za-z0-9_]*$' | sort -u | wc -l)
   # A program that dies or runs nothing is a failure of its own.
   if [ "$rc" != 0 ] && [ "$bad" = 0 ] || [ "$ok$bad" = 00 ]; then bad=1; fi
   passed=$((passed + ok)) failed=$((failed + bad))

@@ -144,6 +144,31 @@ static void route_fan(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_
     pt_reply_error(c->svc->worker, next_owner(c), "OOM puerta is out of memory; request not sent");
 }
 
+/* CONFIG GET is for tools that look at a few harmless settings first; a pattern could show passwords. */
+static bool config_may_go(const pt_arg *args, uint32_t argc) {
+  static const char *const harmless[] = {"save", "appendonly", "databases", "maxmemory", "maxmemory-policy", "timeout"};
+  for (uint32_t i = 2; i < argc; i++) {
+    bool found = false;
+    for (size_t k = 0; k < sizeof harmless / sizeof *harmless && !found; k++)
+      found = args[i].n == strlen(harmless[k]) && !strncasecmp((const char *)args[i].p, harmless[k], args[i].n);
+    if (!found)
+      return false;
+  }
+  return true;
+}
+
+/* A command that any master may answer. */
+static void route_any(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_chunk *chunk, uint32_t off) {
+  pt_client *c = b->c;
+  const pt_arg *args = all_args(c->svc->worker, f, chunk->data + off);
+  if (!strcmp(cmd->name, "config|get") && !(args && config_may_go(args, f->argc)))
+    pt_reply_error(
+        c->svc->worker, next_owner(c),
+        "ERR 'config|get' through puerta shows save, appendonly, databases, maxmemory, maxmemory-policy and timeout only");
+  else
+    add(b, f, cmd, chunk, off, -1, NULL);
+}
+
 /* Everything but the usual case. False: it has to wait until nothing of its connection is in flight; nothing was done. */
 static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, int unknown_sub, pt_chunk *chunk, uint32_t off) {
   pt_client *c = b->c;
@@ -169,7 +194,7 @@ static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, i
   else if (cmd->verb == PT_VERB_FAN)
     route_fan(b, f, cmd, chunk, off);
   else if (cmd->verb == PT_VERB_ANY)
-    add(b, f, cmd, chunk, off, -1, NULL);
+    route_any(b, f, cmd, chunk, off);
   else
     route_keyed(b, f, cmd, chunk, off);
   return true;

@@ -335,3 +335,12 @@ def test_several_connections_at_once(proxy):
             assert (c.read(), c.read()) == ("OK", b"%08d" % (r * 100 + i))
     for c in conns:
         c.close()
+
+
+def test_config_get_shows_nothing_secret(proxy):
+    with proxy.connect() as c:
+        assert c.command("CONFIG", "GET", "save")[0] == b"save"
+        assert c.command("config", "get", "APPENDONLY", "maxmemory")[1::2]
+        for words in (["*"], ["requirepass"], ["masterauth"], ["save", "*pass*"], ["sav?"]):
+            reply = c.command("CONFIG", "GET", *words)
+            assert isinstance(reply, Error) and "shows save" in reply, words

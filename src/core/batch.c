@@ -64,7 +64,7 @@ void pt_batch_dispatch(pt_batch *b) {
   b->n = 0;
   pt_service_route(s, n);
   for (unsigned i = 0; i < n; i++) {
-    if (b->c->gen == gen)
+    if (b->c->gen == gen && (gen & 1))
       send_one(b, &b->at[i], &s->policy->batch[i]);
     else if (b->at[i].who.kind == PT_KIND_FAN)
       pt_fan_cancel(s->worker, b->at[i].who);

@@ -129,7 +129,7 @@ void pt_client_watch(pt_client *c) {
 }
 
 static bool full(const pt_client *c) {
-  return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes + c->early >= OUT_HIGH;
+  return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes + c->early + c->parked >= OUT_HIGH;
 }
 
 /* Keeps the n bytes at chunk->data + off that no request has been found in yet; need: what the frame will have at least, 0: unknown. */
@@ -164,11 +164,11 @@ static void work(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
   if (c->gen == gen) {
     if (used == n)
       drop_input(c);
-    else if (need > c->svc->lc->max_request) {
+    else if (need > c->svc->lc->max_request && !(c->flags & PT_CLIENT_BARRIER)) {
       pt_reply_error(c->svc->worker, pt_client_owner(c, c->tail++), "ERR Protocol error: request larger than max_request");
       c->flags |= PT_CLIENT_CLOSING;
       drop_input(c);
-    } else if (keep(c, chunk, off + used, n - used, need))
+    } else if (keep(c, chunk, off + used, n - used, c->flags & PT_CLIENT_BARRIER ? 0 : need)) /* it is looked at again then */
       pt_client_close(c, "out of memory");
   }
   if (c->gen == gen) {

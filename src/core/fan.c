@@ -321,9 +321,9 @@ void pt_fan_reply(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off, uin
   if (!e && f->bytes > c->svc->lc->client_buffer)
     e = -ENOBUFS;
   if (e) {
+    fan_end(w, f); /* before the client, which forgets its fans too */
     if (c)
       pt_client_close(c, e == -ENOMEM ? "out of memory" : "its reply is larger than client_buffer");
-    fan_end(w, f);
   } else if (last && --f->left == 0) {
     merge(w, f);
     fan_end(w, f);

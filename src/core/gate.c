@@ -74,8 +74,10 @@ void pt_fence_add(pt_service *s, pt_upstream *up, const uint16_t *slots, unsigne
   if (!f || !marks) {
     free(f);
     free(marks);
-    for (unsigned i = 0; i < 2 * up->nlinks; i++)
-      pt_link_cut(&up->links[i], "out of memory");
+    for (unsigned i = 0; i < 2 * up->nlinks; i++) {
+      up->links[i].doomed = true; /* cut at the end of the turn */
+      pt_link_write_later(&up->links[i]);
+    }
     return;
   }
   *f = (pt_fence){.next = s->fences, .up = up, .marks = marks, .nslots = n};

@@ -207,15 +207,16 @@ void pt_link_tick(pt_link *l) {
 
 void pt_link_cut(pt_link *l, const char *reason) {
   pt_worker *w = l->up->svc->worker;
+  char name[PT_UPSTREAM_NAME];
   pt_conn_close(&l->conn, w->loop);
-  l->state = PT_LINK_CLOSED;
   l->incarnation++;
   /* Taken off the link first: what becomes of the requests may put new ones on it. */
   pt_owner *fifo = l->fifo;
   uint32_t head = l->fhead, tail = l->ftail, mask = l->fmask;
   uint64_t sent = l->sent;
   pt_segq log = l->log;
-  bool begun = l->begun;
+  bool begun = l->begun, unsent = l->state != PT_LINK_READY;
+  l->state = PT_LINK_CLOSED;
   l->fifo = NULL;
   l->fmask = 0; /* no room: pt_link_push makes some */
   l->fhead = l->ftail;
@@ -235,6 +236,8 @@ void pt_link_cut(pt_link *l, const char *reason) {
     sent -= written ? who.len : sent;
     if (begun)
       pt_reply_broken(w, who, "its reply broke off: the node's connection was lost");
+    else if (l->discard && unsent)
+      pt_reply_error(w, who, "ERR node %s: %s; request not sent", pt_upstream_name(l->up, name), reason);
     else if (who.kind != PT_KIND_INTERNAL)
       pt_retry_on_loss(l, who, &log, written, reason);
     begun = false;

@@ -24,8 +24,10 @@ static bool greeted(pt_link *l, const uint8_t *p, size_t n) {
   if (*p == '-' && !needs_no_password(p, n)) {
     char why[96];
     snprintf(why, sizeof why, "it refused: %.*s", (int)(n - 3 < 70 ? n - 3 : 70), (const char *)p + 1);
-    if (l->proto == 2) /* a node that knows no HELLO 3 is none the worse for the others */
+    if (l->proto == 2)
       pt_upstream_trip(l->up, why);
+    else /* one that knows no HELLO 3 is none the worse for the others: it has answered */
+      pt_upstream_heal(l->up);
     pt_link_cut(l, why);
     return false;
   }

@@ -172,8 +172,11 @@ void pt_reply_error(pt_worker *w, pt_owner who, const char *fmt, ...) {
 void pt_reply_broken(pt_worker *w, pt_owner who, const char *reason) {
   if (who.kind == PT_KIND_RETRY && !pt_retry_owner(w, &who))
     return;
+  pt_owner part = who;
   if (who.kind == PT_KIND_FAN && !pt_fan_owner(w, &who))
     return;
+  if (part.kind == PT_KIND_FAN)
+    pt_fan_cancel(w, part);
   pt_client *c = who.kind == PT_KIND_CLIENT ? pt_client_get(w, who.index, who.gen) : NULL;
   if (c)
     pt_client_close(c, reason);

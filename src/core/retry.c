@@ -102,7 +102,7 @@ static pt_retry *retry_new(pt_client *c, pt_owner owner, uint32_t seq, int slot)
   pt_gate_add(c->svc, slot);
   w->waiting++;
   pt_client_pump_later(c);
-  return r;
+  return c->gen & 1 ? r : NULL; /* without memory for the list it is closed, and r forgotten */
 }
 
 static void aim(pt_retry *r, pt_upstream *up) {
@@ -122,7 +122,10 @@ static void retry_end(pt_retry *r) {
   r->next->prev = r->prev;
   pt_gate_remove(c->svc, r->slot);
   aim(r, NULL);
+  c->parked -= r->bytes.bytes < c->parked ? r->bytes.bytes : c->parked;
   pt_segq_clear(&r->bytes);
+  if ((c->flags & PT_CLIENT_FULL) && (c->gen & 1))
+    pt_client_resume_later(c);
   r->gen++;
   r->next_free = w->free_retry;
   w->free_retry = r->index + 1;
@@ -203,8 +206,11 @@ static pt_retry *object(pt_service *s, pt_owner who, const pt_segq *log, const p
   }
   uint32_t seq;
   pt_client *c = asker(w, who, &seq);
-  if (!c)
+  if (!c) {
+    if (who.kind == PT_KIND_FAN)
+      pt_fan_cancel(w, who);
     return NULL;
+  }
   *cmd = look(log, who.len, &slot);
   if (slot < 0 && *cmd && (*cmd)->keyspec != PT_KEYS_NONE)
     slot = slot_of(log, who.len, &w->pool);
@@ -213,6 +219,7 @@ static pt_retry *object(pt_service *s, pt_owner who, const pt_segq *log, const p
     retry_end(r);
     r = NULL;
   }
+  c->parked += r ? who.len : 0;
   if (!r)
     pt_reply_error(w, who, "OOM puerta is out of memory; request not executed");
   return r;
@@ -227,6 +234,7 @@ int pt_retry_park(pt_client *c, pt_owner who, uint32_t seq, int slot, pt_chunk *
     return -ENOMEM;
   }
   r->state = PARKED;
+  c->parked += len;
   return 0;
 }
 

@@ -185,8 +185,13 @@ static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, i
     pt_reply_error(w, next_owner(c), "NOAUTH Authentication required.");
   else if (cmd->verb == PT_VERB_LOCAL) {
     const pt_arg *args = all_args(c->svc->worker, f, chunk->data + off);
+    uint32_t gen = c->gen;
     pt_batch_dispatch(b);
-    return args && pt_local_run(c, cmd, args, f->argc);
+    if (c->gen != gen)
+      return true;
+    if (args)
+      return pt_local_run(c, cmd, args, f->argc);
+    pt_reply_error(w, next_owner(c), "OOM puerta is out of memory");
   } else if (cmd->verb == PT_VERB_LATER)
     pt_reply_error(w, next_owner(c), "ERR '%s' is not supported through puerta yet", cmd->name);
   else if (!c->svc->cluster)

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/client.h"
 #include "core/gate.h"
 #include "core/stream.h"
 #include "core/topology.h"
@@ -74,6 +75,16 @@ void pt_service_free(pt_service *s) {
   free(s);
 }
 
+/* The door has no lock any more: those who stood before it are in. */
+static void open_to_all(pt_service *s) {
+  pt_worker *w = s->worker;
+  for (uint32_t i = 0; i < w->nclients; i++) {
+    pt_client *c = pt_client_at(w, i);
+    if ((c->gen & 1) && c->svc == s)
+      c->flags |= PT_CLIENT_AUTHED;
+  }
+}
+
 void pt_service_configure(pt_service *s, pt_config *cfg, pt_policy *policy) {
   s->policy->free(s->policy);
   pt_config_unref(s->cfg);
@@ -82,6 +93,8 @@ void pt_service_configure(pt_service *s, pt_config *cfg, pt_policy *policy) {
   s->policy = policy;
   set_tick(s);
   bind_policy(s);
+  if (!s->lc->nusers)
+    open_to_all(s);
 }
 
 /* ---- topology ---- */

@@ -59,11 +59,26 @@ void pt_upstream_heal(pt_upstream *up) {
 
 void pt_upstream_suspect(pt_upstream *up) { pt_topology_hint(up->svc->topology, NULL, 0); }
 
+/* One closed link connects and greets, RESP2 before RESP3. When none is closed they have all greeted since: the node is well. */
+static void probe(pt_upstream *up) {
+  pt_link *closed = NULL;
+  for (unsigned i = 0; i < 2 * up->nlinks; i++) {
+    pt_link *l = &up->links[i];
+    if (l->state == PT_LINK_CONNECTING || l->state == PT_LINK_SETUP)
+      return;
+    closed = !closed && l->state == PT_LINK_CLOSED ? l : closed;
+  }
+  if (closed)
+    pt_link_open(closed);
+  else
+    pt_upstream_heal(up);
+}
+
 void pt_upstream_tick(pt_upstream *up) {
   for (unsigned i = 0; i < 2 * up->nlinks; i++)
     pt_link_tick(&up->links[i]);
-  if (up->open && up->svc->worker->now >= up->open_until && up->links[0].state == PT_LINK_CLOSED && up->node != PT_NODE_NONE)
-    pt_link_open(&up->links[0]);
+  if (up->open && up->svc->worker->now >= up->open_until && up->node != PT_NODE_NONE)
+    probe(up);
 }
 
 uint32_t pt_upstream_inflight(const pt_upstream *up) {

@@ -5,7 +5,6 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 
 enum {
@@ -18,18 +17,25 @@ struct pt_watchdog {
   unsigned n;
   atomic_ullong warn_ms, abort_ms;
   atomic_bool stop;
-  uint64_t warned[]; /* the entry that has been warned of, per worker */
+  struct seen {
+    uint64_t since; /* the entry into the policy seen last */
+    unsigned looks; /* how often: the watchdog's own time, which stops when the whole process does */
+    bool warned;
+  } seen[]; /* per worker */
 };
 
 static void look(pt_watchdog *d, unsigned i) {
   pt_worker *w = d->workers[i];
-  uint64_t since = atomic_load_explicit(&w->in_lua, memory_order_acquire), now = pt_now_ns();
-  if (!since || now < since)
+  struct seen *s = &d->seen[i];
+  uint64_t since = atomic_load_explicit(&w->in_lua, memory_order_acquire);
+  if (!since || since != s->since) {
+    *s = (struct seen){.since = since};
     return;
-  uint64_t ms = (now - since) / PT_NS_PER_MS, limit = atomic_load(&d->abort_ms);
+  }
+  uint64_t ms = (uint64_t)++s->looks * LOOK_MS, limit = atomic_load(&d->abort_ms);
   const char *name = atomic_load_explicit(&w->lua_name, memory_order_relaxed);
-  if (ms >= atomic_load(&d->warn_ms) && d->warned[i] != since) {
-    d->warned[i] = since;
+  if (ms >= atomic_load(&d->warn_ms) && !s->warned) {
+    s->warned = true;
     pt_warn("watchdog", "worker %u has been in policy %s for %llu ms", i, name, (unsigned long long)ms);
   }
   if (limit && ms >= limit) {
@@ -51,7 +57,7 @@ static void *run(void *arg) {
 }
 
 pt_watchdog *pt_watchdog_start(pt_worker **workers, unsigned n, uint64_t warn_ms, uint64_t abort_ms) {
-  pt_watchdog *d = calloc(1, sizeof *d + n * sizeof *d->warned);
+  pt_watchdog *d = calloc(1, sizeof *d + n * sizeof *d->seen);
   sigset_t all, was;
   if (!d)
     return NULL;

@@ -80,6 +80,7 @@ struct pt_client {
   uint32_t head, tail; /* oldest unanswered request, next sequence number */
   pt_kept *ring; /* replies before their turn, indexed by seq & mask; NULL when none */
   uint64_t early; /* bytes in the ring */
+  uint64_t parked; /* bytes of requests in retry objects */
   uint32_t mask;
   uint16_t flags;
   uint8_t proto; /* 2 or 3 */

@@ -238,14 +238,18 @@ def test_the_last_seed_may_go_when_others_are_known(start, own_cluster):
     try:
         source, target = own_cluster.masters()[1:]
         slot = min(own_cluster.slots_of(source))
-        for a, b in ((source, target), (target, source)):
-            time.sleep(1.2)  # the log tells at most one change a second
-            at = p.mark()
-            own_cluster.begin_move(slot, a, b)
-            own_cluster.end_move(slot, b)
-            p.wait_log(r"topology: .*generation", since=at)
-            with p.connect() as c:
-                assert c.pipeline([("SET", f"ls{i}", i) for i in range(200)]) == ["OK"] * 200
+        at = p.mark()
+
+        def told_of_a_move():
+            for a, b in ((source, target), (target, source)):
+                own_cluster.begin_move(slot, a, b)
+                own_cluster.end_move(slot, b)
+                time.sleep(1.5)  # two rounds; the log tells at most one change a second, so one move may pass untold
+                with p.connect() as c:
+                    assert c.pipeline([("SET", f"ls{i}", i) for i in range(200)]) == ["OK"] * 200
+            return len(re.findall(r"topology: .*generation", p.log(at))) >= 2
+
+        wait_for("puerta to see the moves", 40, told_of_a_move)
     finally:
         assert seed.start()
         own_cluster.wait_ok()

@@ -7,16 +7,16 @@ CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BUILD ?= build
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
-FLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) -Isrc -I/usr/include/luajit-2.1 -MMD -MP
+FLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) -Isrc -I/usr/include/luajit-2.1 -I/usr/include/libbson-1.0 -MMD -MP
 ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
-LIBS := -lev -lluajit-5.1 -lpthread -lm -ldl
+LIBS := -lev -lluajit-5.1 -lbson-1.0 -lcrypto -lsnappy -lz -lzstd -lpthread -lm -ldl
 LUA := $(wildcard lua/puerta/*.lua lua/puerta/*/*.lua)
-SRC := $(filter-out src/main.c,$(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/script/*.c))
+SRC := $(filter-out src/main.c,$(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/core/*/*.c src/script/*.c))
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: build asan tsan units units-tsan deps demo test bench bench-policy lint fuzz docs install clean help
+.PHONY: build asan tsan units units-tsan deps demo demo-mongodb test bench bench-policy bench-mongodb lint fuzz docs install clean help
 build: $(BUILD)/puerta ## compile build/puerta (the default)
 
 help: ## this list
@@ -77,13 +77,17 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard src/wire/*.c src/base/*.c src/wire/*.
 	@mkdir -p $(@D)
 	@echo "  fuzz $<"
 	@clang -std=gnu11 -D_GNU_SOURCE -Isrc -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-	  $< $(wildcard src/wire/*.c) $(wildcard src/base/*.c) -lpthread -o $@
+	  -I/usr/include/libbson-1.0 $< $(wildcard src/wire/*.c) $(wildcard src/base/*.c) -lbson-1.0 -lcrypto -lsnappy -lz -lzstd -lpthread -o $@
 
 FUZZ_SECONDS ?= 300
 fuzz: ## each fuzz target for FUZZ_SECONDS (300)
 	@tools/deps.sh build fuzz
 	@$(MAKE) $(FUZZ:%=$(BUILD)/fuzz/%)
 	@tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZ)
+
+demo-mongodb: build ## three FerretDB on loopback, puerta before them, a short session; Ctrl-C ends it
+	@tools/deps.sh build demo-mongodb
+	@tools/demo-mongodb.sh
 
 demo: build ## a Redis Cluster on loopback, puerta before it, a short session; Ctrl-C ends it
 	@tools/deps.sh build demo
@@ -102,6 +106,13 @@ bench-policy: build ## the cost of a policy call
 	@$(BUILD)/bench_policy
 $(BUILD)/bench_policy: tests/bench/bench_policy.c $(BUILD)/obj/libpuerta.a
 	@$(CC) $(FLAGS) $(CFLAGS) $^ $(LIBS) -o $@
+
+bench-mongodb: build ## CPU per message against HAProxy, before scripted MongoDB servers (3 minutes)
+	@tools/deps.sh build bench
+	@$(MAKE) $(BUILD)/mongo_load
+	@tests/bench/mongo_bench.py
+$(BUILD)/mongo_load: tests/bench/mongo_load.c
+	@$(CC) $(FLAGS) $(CFLAGS) $< -lbson-1.0 -o $@
 
 lint: ## formatting, dependency direction, generated files up to date
 	@tools/deps.sh build test

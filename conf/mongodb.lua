@@ -1,4 +1,5 @@
--- Several mongos behind one port. This listener is validated and not built yet: puerta refuses to start with it.
+-- Several mongos behind one port: drivers connect to it as if it were one mongos, and no cursor, session or transaction lands on the wrong one.
+-- The two mandatory options are bind and backends. Every other one, with its default: REFERENCE.md beside this file, or puerta --dump.
 local puerta = require "puerta"
 
 return puerta.config {

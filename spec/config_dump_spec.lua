@@ -7,7 +7,7 @@ local function stripped(v)
   if type(v) ~= "table" then return v end
   local copy = {}
   for key, element in pairs(v) do
-    if key ~= "line" and key ~= "password" and key ~= "source" then copy[key] = stripped(element) end
+    if key ~= "line" and key ~= "password" and key ~= "verifier" and key ~= "source" then copy[key] = stripped(element) end
   end
   return copy
 end
@@ -32,8 +32,13 @@ return p.config {
       slot_refresh = "1500ms", max_redirects = 0, connections = 16, connect_timeout = "10ms", request_timeout = "1h", retry_interval = "30m",
       max_bulk = "1000B", stream_above = "100kB", max_pipeline = 1, client_buffer = "64GiB", max_request = "1.5MiB", node_backlog = "3MB",
     },
-    p.mongodb { bind = "*:27017", backends = { p.backend { "a:1", weight = 1000 } }, forward = "request", affinity = "session_id", session_timeout = "24h",
-      timeouts = { idle = "720h" } },
+    p.mongodb { bind = "*:27017", backends = { p.backend { "a:1", weight = 1000 }, p.backend { "[::1]:1", drain = true } }, forward = "request",
+      affinity = p.policy("session_id", { pick = "round_robin" }), session_timeout = "24h", max_sessions = 7, prefix = { v4 = 0, v6 = 128 }, fingerprint_ip = false,
+      pool = { min = 2, max = 2, idle = "1s", wait = "10ms", queue = 1 }, timeouts = { idle = "720h", request = "1h", handshake = "1s" }, buffer = "1MiB",
+      health = { interval = "500ms", slow_start = "0s", require_mongos = true }, proxy_protocol = { from = { "10.0.0.0/8", "::1" } },
+      auth = { user = "u", verifier = "VERIFIER" }, backend_auth = { user = "p", password = "q", mechanism = "SCRAM-SHA-1", source = "db" },
+      compression = { "zstd", "snappy" } },
+    p.mongodb { bind = "*:27018", backends = { p.backend { "a:1" } }, proxy_protocol = { send = "v2" } },
   },
 }]]
 
@@ -41,16 +46,20 @@ describe("the dump", function()
   it("of two lines means the same", function() again(c.redis()) end)
 
   it("of everything means the same", function()
-    local dump = again((full:gsub('"1000B"', '"2000B"')))
+    local dump = again((full:gsub('"1000B"', '"2000B"'):gsub("VERIFIER", (c.VERIFIER:gsub("%%", "%%%%")))))
     assert.matches('max_bulk = "2kB"', dump, 1, true)
     assert.matches('drain_timeout = "90s"', dump, 1, true)
     assert.matches('request_timeout = "1h"', dump, 1, true)
+    assert.is_nil(dump:find(c.VERIFIER, 1, true))
   end)
 
   it("finds a policy from anywhere", function()
     local text = c.redis 'policy = puerta.policy("x/../mine.lua", { a = 1 })'
     local dump = assert(config.dump("scripts/examples/y.lua", { text = text:gsub("x/../mine", "./tenant_replica"), base = "/base/" }))
     assert.matches('policy = puerta.policy("/base/./tenant_replica.lua", {["a"]=1})', dump, 1, true)
+    text = c.mongodb('affinity = "tenant_affinity.lua"')
+    dump = assert(config.dump("scripts/examples/y.lua", { text = text, base = "/base/" }))
+    assert.matches('affinity = "/base/tenant_affinity.lua"', dump, 1, true)
   end)
 
   it("is refused with the errors of the file", function()
@@ -72,11 +81,11 @@ end
 describe("the shipped configurations", function()
   local shipped = files "ls conf/*.lua"
 
-  it("are there", function() assert.is_true(#shipped >= 5) end)
+  it("are there", function() assert.is_true(#shipped >= 7) end)
 
   for _, path in ipairs(shipped) do
     it(path .. " is valid", function()
-      local env = { PUERTA_PASSWORD = "a", PUERTA_REPORTS_PASSWORD = "b", REDIS_PASSWORD = "c" }
+      local env = { PUERTA_PASSWORD = "a", PUERTA_REPORTS_PASSWORD = "b", REDIS_PASSWORD = "c", MONGODB_PASSWORD = "d", PUERTA_APP_VERIFIER = c.VERIFIER }
       local tree, errors = config.load(path, { getenv = function(name) return env[name] end })
       assert.is_table(tree, errors)
     end)

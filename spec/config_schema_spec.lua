@@ -30,7 +30,6 @@ describe("defaults", function()
       return p.config { listeners = { p.mongodb { bind = "*:27017", backends = { p.backend { "a:1" }, p.backend { "b:2", weight = 3 } } } } }
     ]]).listeners[1]
     assert.same({ host = "0.0.0.0", port = 27017 }, l.bind)
-    assert.equal("hybrid", l.affinity)
     assert.equal(1800000, l.session_timeout)
     assert.equal(3, l.backends[2].weight)
     assert.same({ host = "b", port = 2 }, l.backends[2][1])

@@ -83,3 +83,54 @@ describe("canary_reads.lua", function()
     refuses(file, '{node="a:1", percent=101}', "percent: expected a number 0..100")
   end)
 end)
+
+describe("tenant_affinity.lua", function()
+  local affinity = require "spec.support.affinity"
+  local file = "scripts/examples/tenant_affinity.lua"
+  local d
+  before_each(function()
+    d = affinity.open(file, '{tenants={["shop-"]="b:1",["shop-eu-"]="c:1"}}'):backends { "a:1", "b:1", "c:1" }
+  end)
+
+  -- Where a client of this name goes.
+  local function home(app, more)
+    local fields = more or {}
+    fields.app = app
+    local key = d:identify(fields)
+    return d:where(key)
+  end
+
+  it("sends a tenant's clients to its backend", function()
+    for address = 2, 30 do
+      assert.equal("b:1", home("shop-web", { address = address }))
+      assert.equal("c:1", home("shop-eu-web", { address = address, fingerprint = address }))
+    end
+  end)
+
+  it("spreads everybody else", function()
+    local seen = {}
+    for client = 1, 100 do
+      seen[home("sho", { fingerprint = require("puerta.hash").of("client" .. client) })] = true
+    end
+    assert.same({ ["a:1"] = true, ["b:1"] = true, ["c:1"] = true }, seen)
+    assert.equal(home("x", { address = 77 }), home("", { address = 77 }))
+  end)
+
+  it("goes elsewhere while that backend cannot be used", function()
+    d.at[1].usable = 0
+    local elsewhere = home "shop-web"
+    assert.is_true(elsewhere == "a:1" or elsewhere == "c:1")
+    d:backends { "a:1", "x:1" }
+    assert.is_string(home "shop-web")
+    assert.equal(0, d:failed())
+  end)
+
+  it("refuses bad options", function()
+    local ok, err = pcall(affinity.open, file, "{}")
+    assert.is_false(ok)
+    assert.matches("tenant_affinity.lua:%d+: tenants: expected a table", err)
+    ok, err = pcall(affinity.open, file, "{tenants={5}}")
+    assert.is_false(ok)
+    assert.matches("tenants: expected prefixes and addresses", err)
+  end)
+end)

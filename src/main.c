@@ -1,19 +1,27 @@
 /* puerta: the command line. The only file that knows every room. */
+#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "core/control.h"
+#include "script/affinity_lua.h"
 #include "script/config_lua.h"
 #include "script/policy_lua.h"
+#include "wire/scram.h"
 
 #ifndef PT_VERSION
 #define PT_VERSION "0.1.0"
 #endif
+
+enum {
+  SCRAM_ITERATIONS = 15000 /* as MongoDB's own users have */
+};
 
 static const char help[] =
     "puerta " PT_VERSION ": a Lua-scriptable proxy for Redis Cluster and MongoDB sharded clusters\n"
@@ -25,6 +33,7 @@ static const char help[] =
     "  -c, --config FILE      the same as FILE\n"
     "  -t, --test             check the configuration and end\n"
     "      --dump             print the effective configuration and end; secrets are shown as ***\n"
+    "      --scram USER       read a password from standard input, print what `auth` of puerta.mongodb keeps of it\n"
     "  -w, --workers N        worker threads, 0: one per core; wins over the file\n"
     "      --log-level LEVEL  debug, info, warn or error; wins over the file\n"
     "  -V, --version          print the version\n"
@@ -52,15 +61,45 @@ static int set_file(command_line *cl, const char *file) {
   return -1;
 }
 
+/* The verifier of a password, which is read without an echo when somebody types it. */
+static int scram(const char *user) {
+  char password[512] = "", text[512];
+  struct termios was, quiet;
+  bool typed = tcgetattr(STDIN_FILENO, &was) == 0;
+  if (typed) {
+    fprintf(stderr, "password of %s: ", user);
+    quiet = was;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    tcsetattr(STDIN_FILENO, TCSANOW, &quiet);
+  }
+  bool got = fgets(password, sizeof password, stdin) != NULL;
+  if (typed) {
+    tcsetattr(STDIN_FILENO, TCSANOW, &was);
+    fputc('\n', stderr);
+  }
+  password[strcspn(password, "\r\n")] = 0;
+  pt_scram_verifier v;
+  int e = got && *password ? pt_scram_verifier_make(&v, PT_SHA256, user, password, SCRAM_ITERATIONS) : -EINVAL;
+  explicit_bzero(password, sizeof password);
+  if (e || pt_scram_verifier_write(&v, text, sizeof text) < 0) {
+    fprintf(stderr, "puerta: --scram: %s\n", e == -EINVAL ? "no password, or one that SCRAM does not allow" : "out of memory");
+    return 1;
+  }
+  puts(text);
+  return 0;
+}
+
 /* -1: go on, else the exit code. */
 static int parse(int argc, char **argv, command_line *cl) {
   enum {
     OPT_DUMP = 256,
-    OPT_LEVEL
+    OPT_LEVEL,
+    OPT_SCRAM
   };
   static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                           {"test", no_argument, NULL, 't'},
                                           {"dump", no_argument, NULL, OPT_DUMP},
+                                          {"scram", required_argument, NULL, OPT_SCRAM},
                                           {"workers", required_argument, NULL, 'w'},
                                           {"log-level", required_argument, NULL, OPT_LEVEL},
                                           {"version", no_argument, NULL, 'V'},
@@ -91,6 +130,8 @@ static int parse(int argc, char **argv, command_line *cl) {
         return usage("--log-level: expected debug, info, warn or error, got ", optarg);
       cl->over.log_level = optarg;
       break;
+    case OPT_SCRAM:
+      return scram(optarg);
     case 'V':
       puts("puerta " PT_VERSION);
       return 0;
@@ -146,33 +187,27 @@ static int test_policies(const pt_config *cfg, const char *lua_path) {
   for (unsigned i = 0; i < cfg->nlisteners; i++) {
     const pt_listener_config *lc = &cfg->listeners[i];
     char err[512];
-    if (lc->kind != PT_LISTENER_REDIS || !strcmp(lc->policy.name, "c"))
-      continue;
-    pt_policy *p = pt_policy_lua(&lc->policy, lua_path, err, sizeof err);
-    if (p)
-      p->free(p);
-    else
-      bad += fprintf(stderr, "%s\n", err) > 0;
+    if (lc->kind == PT_LISTENER_MONGODB) {
+      pt_affinity *a = pt_affinity_lua(&lc->policy, lua_path, err, sizeof err);
+      if (a)
+        a->free(a);
+      else
+        bad += fprintf(stderr, "%s\n", err) > 0;
+    } else if (strcmp(lc->policy.name, "c") != 0) {
+      pt_policy *p = pt_policy_lua(&lc->policy, lua_path, err, sizeof err);
+      if (p)
+        p->free(p);
+      else
+        bad += fprintf(stderr, "%s\n", err) > 0;
+    }
   }
   return bad;
-}
-
-/* What is valid but not there yet is said before anything starts. */
-static int unbuilt(const pt_config *cfg) {
-  int n = 0;
-  for (unsigned i = 0; i < cfg->nlisteners; i++)
-    if (cfg->listeners[i].kind == PT_LISTENER_MONGODB) {
-      fprintf(stderr, "%s: listener \"%s\": mongodb listeners are not built yet\n", cfg->listeners[i].where,
-              cfg->listeners[i].name);
-      n++;
-    }
-  return n;
 }
 
 int main(int argc, char **argv) {
   command_line cl = {.over = {.workers = -1}};
   const char *lua_path = getenv("PUERTA_LUA_PATH");
-  static const pt_script script = {.load = pt_config_load, .policy = pt_policy_lua};
+  static const pt_script script = {.load = pt_config_load, .policy = pt_policy_lua, .affinity = pt_affinity_lua};
   pt_config *cfg = NULL;
   char *errors = NULL, *text = NULL;
   int code = parse(argc, argv, &cl);
@@ -196,10 +231,6 @@ int main(int argc, char **argv) {
       puts("configuration ok");
     pt_config_unref(cfg);
     return code;
-  }
-  if (unbuilt(cfg)) {
-    pt_config_unref(cfg);
-    return 1;
   }
   return pt_control_run(cfg, lua_path, &script, &cl.over);
 }

@@ -22,6 +22,63 @@ a reload that changes a **restart** option is refused. Options without a default
 | `env.file(path [, default])` | a secret read from a file, without the newline at its end; `path` is relative to the configuration |
 ]]
 
+-- Behind the options. %s: the built-in policies, the built-in affinities.
+local POLICIES = [[
+## puerta.policy
+
+`puerta.policy(name [, options])`: a policy and the table given to its `init`, for the options `policy` of Redis listeners and `affinity` of MongoDB
+listeners. Built in for Redis: %s; for MongoDB: %s.
+
+## affinity
+
+What keeps a MongoDB client on one backend. A backend is chosen once and remembered for `session_timeout` after the last use; cursors and transactions stay
+where they were opened, whatever an affinity says.
+
+| affinity | a client is known by | `forward = "request"` |
+|---|---|---|
+| `hybrid` | its fingerprint; its address when it does not say who it is | each logical session (lsid) has a backend, requests without one follow the client |
+| `fingerprint` | the same | everything follows the client |
+| `session_id` | nothing; needs `forward = "request"` | each logical session has a backend, requests without one go in turn |
+| `socket_addr` | its address | everything follows the client |
+
+The **fingerprint** is taken of the application's name (`appName` in a connection string), driver, operating system and platform in the client's first message, and of
+its address unless `fingerprint_ip = false`: all connections of one client have the same. Clients behind one address that differ in nothing else are told apart
+by different `appName`s. The **address** counts up to `prefix`. A client with `loadBalanced=true` is placed connection by connection.
+
+All four take the option `pick`, how a new client or session is placed: `"rendezvous"` (default: by weighted rendezvous hashing, the same in every process; a
+backend that comes or goes moves its own share only; what nobody is known of goes in turn), `"round_robin"` (smooth, by weight) or `"least_connections"` (by weight;
+equals by rendezvous).
+
+An affinity of your own is a Lua file that returns a table with one or both hooks:
+
+```lua
+local puerta, pick = require "puerta", require "puerta.pick"
+local policy = { sessions = false }   -- true: with forward = "request" logical sessions are placed one by one
+
+function policy.init(opts) end        -- the table of puerta.policy; an error() here refuses the configuration
+
+function policy.identify(conn)        -- once a connection: a key (a positive integer, a uint64_t like puerta.hash(text)), or nil: nobody
+  if conn.app ~= "" then return puerta.hash(conn.app) end
+  return conn.fingerprint or conn.address
+end
+
+function policy.pick(session, backends)   -- once a client or session: the index of a usable backend, or puerta.DEFAULT
+  local first = backends:get(0)
+  if session.kind == "request" and first.usable then return 0 end
+  return pick.rendezvous(session, backends)
+end
+
+return policy
+```
+
+Without `identify` a client is known as with `hybrid`, without `pick` placed by rendezvous; so it is when a hook fails. `conn` has `app driver driver_version ip port
+fingerprint address has_client load_balanced`; `session` has `key identity kind` (`"connection"`, `"session"`, `"request"`); `backends` has `n usable generation` and
+`get(i)`, 0 to n-1, with `name weight effective connections inflight up usable id seed`. `puerta.pick` has `rendezvous(session, backends)`,
+`least_connections(session, backends)`, and `round_robin()`, which makes such a function. An example: `scripts/examples/tenant_affinity.lua`.
+]]
+
+local function list(names) return "`" .. table.concat(names, "`, `") .. "`" end
+
 local function default_of(option)
   if option.required then return "**required**" end
   if option.default_doc then return option.default_doc end
@@ -47,9 +104,8 @@ local function reference()
     end
     out[#out + 1] = ""
   end
-  out[#out + 1] = "## puerta.policy\n\n`puerta.policy(name [, options])`: a policy and the table given to its `init`. Built in: `"
-    .. table.concat(policy.built_in, "`, `") .. "`."
-  return table.concat(out, "\n") .. "\n"
+  out[#out + 1] = POLICIES:format(list(policy.route.built_in), list(policy.affinity.built_in))
+  return table.concat(out, "\n")
 end
 
 local STUBS_HEAD = [[

@@ -21,7 +21,7 @@ check() {
 find src tests/unit tests/fuzz tests/bench -name '*.[ch]' ! -name '*_table.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror 2>&1 | check "clang-format"
 
 # base <- wire, base <- net, {base, wire, net} <- core <- script; main.c wires. The one exception: script/puerta_ffi.h is the door between core and policies.
-includes() { grep -n '#include "' src/"$1"/*.[ch] | grep -vE "#include \"($2)/"; }
+includes() { grep -rn --include='*.[ch]' '#include "' "src/$1" | grep -vE "#include \"($2)/"; }
 {
   includes base 'base'
   includes wire 'base|wire'

@@ -52,21 +52,70 @@
 
 ---@class puerta.mongodb.options
 ---@field bind string where clients connect
----@field backends (puerta.backend)[] the mongos processes
+---@field backends (puerta.backend)[] the mongos processes, 256 at most
 ---@field name? string what logs call this listener
----@field forward? "connection"|"request" whether a client's connection goes to one backend whole, or each of its requests is placed
----@field affinity? "socket_addr"|"fingerprint"|"session_id"|"hybrid" what keeps a client on its backend; `session_id` needs `forward = "request"`
----@field session_timeout? string how long a session without requests is remembered
+---@field forward? "connection"|"request" `connection`: a client's connection goes to one backend whole; `request`: each request is placed, and clients share connections to the backends
+---@field affinity? string|puerta.policy what keeps a client on its backend: `hybrid`, `fingerprint`, `session_id` (needs `forward = "request"`), `socket_addr`, see [below](#affinity), or the path of a `.lua` file (relative to the configuration)
+---@field session_timeout? string how long a client, session or cursor is remembered without use
+---@field max_sessions? integer how many of them are remembered; beyond it the least recently used ones are forgotten
+---@field prefix? puerta.prefix how much of a client's address counts for affinity
+---@field fingerprint_ip? boolean the address, up to `prefix`, belongs to the fingerprint; `false` for clients behind several addresses of a NAT
+---@field pool? puerta.pool connections from each worker to each backend; needs `forward = "request"`
 ---@field timeouts? puerta.timeouts time limits
+---@field buffer? string bytes that wait for one side of a client's connection before no more are read from the other
+---@field health? puerta.health how backends are checked
+---@field proxy_protocol? puerta.proxy_protocol PROXY headers of load balancers
+---@field auth? puerta.mongodb.user|puerta.mongodb.user[] who may connect, by SCRAM-SHA-256; without it everybody may. Needs `forward = "request"`; with `"connection"` backends decide
+---@field backend_auth? puerta.mongodb.backend_auth how puerta authenticates to backends: for checks, and with `forward = "request"` for everything
+---@field compression? ("snappy"|"zlib"|"zstd")[] what clients may compress with; needs `forward = "request"`
 ---@field backlog? integer connections the kernel holds until they are accepted
-
----@class puerta.timeouts
----@field connect? string time to reach a backend
----@field idle? string a client that sends nothing for so long is disconnected
 
 ---@class puerta.backend.options
 ---@field [1] string the address of a mongos
 ---@field weight? integer its share of the clients, relative to the other backends
+---@field drain? boolean it gets nothing new; its connections close as soon as they hold no cursor and no transaction
+
+---@class puerta.prefix
+---@field v4? integer bits of an IPv4 address
+---@field v6? integer bits of an IPv6 address
+
+---@class puerta.pool
+---@field min? integer connections kept open without use
+---@field max? integer connections at most
+---@field idle? string how long a connection above `min` is kept without use
+---@field wait? string how long a request waits for a free connection before it fails
+---@field queue? integer requests that may wait; more fail at once
+
+---@class puerta.timeouts
+---@field connect? string time to reach a backend, and to authenticate there
+---@field handshake? string a client has to say hello within
+---@field idle? string a client that sends nothing for so long is disconnected
+---@field request? string how long a reply may take; `"0s"`: for ever
+
+---@class puerta.health
+---@field interval? string between two checks of a backend
+---@field timeout? string how long the answer to a check may take
+---@field jitter? integer percent of the interval, at random, so that proxies do not check in step
+---@field rise? integer good checks in a row that bring a backend back
+---@field fall? integer bad checks in a row that take it out
+---@field retries? integer times a check is repeated at once before it counts as bad
+---@field slow_start? string how long a backend that came back gets less than its share of what is new; `"0s"`: not at all
+---@field require_mongos? boolean a backend has to call itself a mongos (`msg: "isdbgrid"`)
+---@field resolve? string between two look-ups of the backends' names
+
+---@class puerta.proxy_protocol
+---@field from? (string)[] load balancers: a connection from these addresses begins with a PROXY header (v1 or v2) that tells the client's; from others none is expected
+---@field send? "off"|"v1"|"v2" the header that backends get at the start of each connection; needs `forward = "connection"`
+
+---@class puerta.mongodb.user
+---@field user string the user
+---@field verifier string|puerta.secret checks the password without telling it
+
+---@class puerta.mongodb.backend_auth
+---@field user string the user
+---@field password string|puerta.secret the password
+---@field source? string the database the user is kept in
+---@field mechanism? "auto"|"SCRAM-SHA-1"|"SCRAM-SHA-256" `auto`: the best that both sides know
 
 ---@class puerta.env
 ---@field int fun(name: string, default?: integer): integer

@@ -73,4 +73,15 @@ function M.parse_peer(text, port)
   return a, expected, hint
 end
 
+--- "10.0.0.0/8", "::1": { host = numeric, bits = }; nil and what was expected.
+function M.parse_range(text)
+  local host, digits = text:match "^([^/]*)/(%d+)$"
+  host = host or text
+  local most = is_ipv4(host) and 32 or is_ipv6(host) and not host:find("%", 1, true) and 128
+  if not most then return nil, 'expected an address and bits, like "10.0.0.0/8"' end
+  local bits = digits and #digits <= 3 and tonumber(digits) or not digits and most
+  if not bits or bits > most then return nil, ("expected 0..%d bits"):format(most) end
+  return { host = host, bits = bits }
+end
+
 return M

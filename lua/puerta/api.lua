@@ -1,7 +1,8 @@
---- What a policy gets from `require "puerta"`: the answers of its hooks, the reasons of redirect(), a check of its options, and state that lives
--- in C memory.
--- Plain values, usable in any Lua state; the objects a hook receives are in puerta.request and puerta.cluster.
+--- What a policy gets from `require "puerta"`: the answers of its hooks, the reasons of redirect(), a check of its options, a hash of strings, and state
+-- that lives in C memory.
+-- Plain values, usable in any Lua state; the objects a hook receives are in puerta.request and puerta.cluster, those of an affinity in puerta.affinity.
 
+local hash = require "puerta.hash"
 local map = require "puerta.map"
 local suggest = require "puerta.suggest"
 
@@ -18,7 +19,7 @@ end
 
 return {
   -- Answers of route() beside a node id.
-  DEFAULT = -1, -- the owner of the slot; also an action of redirect()
+  DEFAULT = -1, -- the owner of the slot; also an action of redirect(), and of pick(): rendezvous
   REJECT = -2, -- "ERR rejected by policy" for the client
   -- Answers of redirect(). They are no node ids, so that a mix-up is noticed.
   RETRY = -11,
@@ -31,5 +32,6 @@ return {
   LOST = 4,
 
   known_options = known_options,
+  hash = hash.of, -- a string's, as a uint64_t: for the key that identify() answers
   map = map.new,
 }

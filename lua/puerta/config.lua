@@ -89,7 +89,7 @@ function M.dump(file, options)
   if not tree then return nil, errors end
   local base = options and options.base
   for _, listener in ipairs(tree.listeners) do
-    local policy = listener.policy
+    local policy = listener.policy or listener.affinity
     if base and policy and policy.source:find "%.lua$" and not policy.source:find "^/" then policy.source = base .. policy.source end
   end
   return HEAD:format(file:gsub("%c", "?"), schema.root.show(tree, 0))

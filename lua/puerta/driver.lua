@@ -4,35 +4,15 @@
 
 local ffi = require "ffi"
 local api = require "puerta.api"
+local failure = require "puerta.failure"
 local request = require "puerta.request"
 local cluster_t = require "puerta.cluster"
 
-local pcall, type, tostring, getinfo = pcall, type, tostring, debug.getinfo -- constants of the trace, and safe from a policy
+local pcall, type = pcall, type -- constants of the trace, and safe from a policy
 local DEFAULT, REJECT, FAILED = api.DEFAULT, api.REJECT, -3
 local ACTIONS = { [api.DEFAULT] = 0, [api.RETRY] = 1, [api.FAIL] = 2 } -- pt_action
-local ERROR_SIZE = 256 -- pt_policy.error
 
 local M = {}
-
-local function show(v)
-  local kind = type(v)
-  return (kind == "number" or kind == "boolean" or v == nil) and tostring(v) or "a " .. kind
-end
-
--- "file:line" of a function, for results that make no sense.
-local function place(f)
-  local info = getinfo(f, "S")
-  return ("%s:%d"):format(info.short_src, info.linedefined)
-end
-
---- What went wrong, as one printable line: err as thrown, or the results of a hook that returned.
-function M.describe(hook, f, ok, result, expected)
-  if ok then return ("%s: %s returned %s, expected %s"):format(place(f), hook, show(result), expected) end
-  if type(result) == "string" or type(result) == "number" then return (tostring(result):gsub("%c", " ")) end
-  return ("%s: %s raised %s"):format(place(f), hook, show(result))
-end
-
-local describe = M.describe
 
 local ROUTE_EXPECTED = "a node id, DEFAULT or REJECT"
 local REDIRECT_EXPECTED = "DEFAULT, RETRY or FAIL, and perhaps a node id"
@@ -45,12 +25,7 @@ function M.new(policy, door)
   local cluster = ffi.cast(cluster_t.pointer, view)
   local first, cold = ffi.cast(request.pointer, door.batch), ffi.cast(request.pointer, door.cold)
 
-  local function note(hook, f, ok, result, expected)
-    door.failures[0] = door.failures[0] + 1
-    local text = describe(hook, f, ok, result, expected):sub(1, ERROR_SIZE - 1)
-    ffi.copy(door.error, text) -- with its NUL
-  end
-
+  local note = failure.recorder(door.failures, door.error)
   local route, redirect = policy.route, policy.redirect
   local entries = {}
 

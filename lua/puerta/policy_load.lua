@@ -3,57 +3,19 @@
 
 local ffi = require "ffi"
 local driver = require "puerta.driver"
+local file = require "puerta.policy_file"
 local sample = require "puerta.sample"
-local suggest = require "puerta.suggest"
 
 local M = {}
 
 local built_in = { "slot_owner", "read_replica", "read_near" }
-local hooks = { init = true, route = true, redirect = true }
-local not_yet = { observe = true, tick = true, identify = true, pick = true }
+local hooks = { init = "function", route = "function", redirect = "function" }
+local refused = { observe = "is not built yet", tick = "is not built yet" }
+for _, hook in ipairs { "identify", "pick", "sessions" } do
+  refused[hook] = "belongs to the affinity of a MongoDB listener, this is the policy of a Redis listener"
+end
 local BATCH = 64
 local WHYS = 5 -- pt_why
-
-local function find_module(name)
-  if name:match "%.lua$" then
-    local chunk, err = loadfile(name)
-    if not chunk then error(err, 0) end
-    return chunk()
-  end
-  for _, known in ipairs(built_in) do
-    if name == known then return require("puerta.policy." .. name) end
-  end
-  error(('unknown policy "%s"%s; a file of your own ends in ".lua"'):format(name, suggest.hint(name, built_in)), 0)
-end
-
-local function where(value)
-  if type(value) ~= "function" then return "" end
-  local info = debug.getinfo(value, "S")
-  return ("%s:%d: "):format(info.short_src, info.linedefined)
-end
-
-local function check_hooks(policy, name)
-  if type(policy) ~= "table" then error(('%s: a policy file returns its table of hooks, got %s'):format(name, type(policy)), 0) end
-  for key, value in pairs(policy) do
-    key = tostring(key)
-    if not_yet[key] then
-      error(("%shook %s is not built yet"):format(where(value), key), 0)
-    elseif not hooks[key] then
-      error(('%sunknown hook "%s"%s'):format(where(value), key, suggest.hint(key, { "init", "route", "redirect" })), 0)
-    elseif type(value) ~= "function" then
-      error(("%s: hook %s: expected a function, got %s"):format(name, key, type(value)), 0)
-    end
-  end
-  if not policy.route and not policy.redirect then error(name .. ": the policy has no hook: route or redirect", 0) end
-end
-
-local function options(text)
-  local chunk, err = load("return " .. text, "=options", "t", {})
-  if not chunk then error(err, 0) end
-  local opts = chunk()
-  if type(opts) ~= "table" then error("options: expected a table, got " .. type(opts), 0) end
-  return opts
-end
 
 -- One pass over the sample; a failure becomes an error.
 local function try(entries, door)
@@ -92,14 +54,10 @@ function M.load(name, opts, batch, cold, view, failures, err, aborts)
     failures = ffi.cast("uint64_t *", failures),
     error = ffi.cast("char *", err),
   }
-  local policy = find_module(name)
-  check_hooks(policy, name)
-  local given = options(opts)
-  if policy.init then
-    policy.init(given)
-  elseif next(given) ~= nil then
-    error("options: this policy takes none: it has no init", 0)
-  end
+  local policy = file.find(name, built_in, "policy")
+  file.check(policy, name, hooks, refused)
+  if not policy.route and not policy.redirect then error(name .. ": the policy has no hook: route or redirect", 0) end
+  file.init(policy, opts)
   local entries = driver.new(policy, door)
   local kept = { sample.cluster(door.view), sample.requests(door.batch, BATCH) } -- by warm_up, which C keeps
   try(entries, door)

@@ -29,6 +29,13 @@ function M.integer(min, max)
   end)
 end
 
+function M.boolean()
+  return scalar({ name = "boolean", editor = "boolean" }, function(v)
+    if type(v) == "boolean" then return v end
+    return nil, "expected true or false"
+  end)
+end
+
 function M.enum(names)
   local quoted = {}
   for i, name in ipairs(names) do
@@ -113,5 +120,15 @@ end
 function M.bind(port) return address_type('"address:port"; `*` is every IPv4 address', port, address.parse_bind) end
 --- Whom to connect to.
 function M.peer(port) return address_type('"host:port"', port, address.parse_peer) end
+
+--- A range of addresses, { host =, bits = }.
+function M.range()
+  local t = { name = '"address/bits"', editor = "string" }
+  function t.show(range) return value.quote(("%s/%d"):format(range.host, range.bits)) end
+  return scalar(t, function(v)
+    if type(v) == "string" then return address.parse_range(v) end
+    return nil, 'expected "address/bits"'
+  end)
+end
 
 return M

@@ -53,4 +53,11 @@ end
 --- The only listener of such a file.
 function M.listener(body, env) return M.load(M.redis(body), env).listeners[1] end
 
+--- The same with a MongoDB listener; `body` stands in the place of nodes, from line 6 on.
+function M.mongodb(body) return (M.redis(body):gsub("puerta.redis", "puerta.mongodb"):gsub("127.0.0.1:6379", "127.0.0.1:27017")
+  :gsub("nodes = %b{}", 'backends = { puerta.backend { "10.0.0.1:27017" } }')) end
+
+--- Of the password "pencil", in the form `puerta --scram` prints.
+M.VERIFIER = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
 return M

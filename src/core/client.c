@@ -46,7 +46,7 @@ static int more_clients(pt_worker *w) {
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events);
 
-int pt_client_open(pt_service *s, int fd, uint32_t ip, uint16_t port, uint64_t id) {
+int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id) {
   pt_worker *w = s->worker;
   if (!w->free_client && more_clients(w))
     return -ENOMEM;
@@ -58,8 +58,8 @@ int pt_client_open(pt_service *s, int fd, uint32_t ip, uint16_t port, uint64_t i
   c->gen = gen;
   c->svc = s;
   c->proto = 2;
-  c->ip = ip;
-  c->port = port;
+  c->ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0;
+  c->port = pt_address_port(from);
   c->id = id;
   c->since = w->now;
   c->flags = s->lc->nusers ? 0 : PT_CLIENT_AUTHED;

@@ -28,12 +28,29 @@ static void free_hostports(pt_hostport *a, unsigned n) {
   free(a);
 }
 
+static void free_mongo(pt_mongo_config *m) {
+  if (!m)
+    return;
+  for (unsigned i = 0; i < m->nbackends; i++)
+    free(m->backends[i].at.host);
+  free(m->backends);
+  free(m->trusted);
+  for (unsigned i = 0; i < m->nusers; i++) {
+    free(m->users[i].name);
+    free_secret(m->users[i].verifier);
+  }
+  free(m->users);
+  free(m->backend_user);
+  free_secret(m->backend_password);
+  free(m->backend_source);
+  free(m);
+}
+
 static void free_listener(pt_listener_config *l) {
   free(l->name);
   free(l->where);
   free(l->bind.host);
   free_hostports(l->nodes, l->nnodes);
-  free_hostports(l->backends, l->nbackends);
   for (unsigned i = 0; i < l->nusers; i++) {
     free(l->users[i].name);
     free_secret(l->users[i].password);
@@ -49,6 +66,7 @@ static void free_listener(pt_listener_config *l) {
     free(l->remap[i].to.host);
   }
   free(l->remap);
+  free_mongo(l->mongo);
 }
 
 void pt_config_unref(pt_config *c) {
@@ -75,6 +93,8 @@ static const char *listener_diff(const pt_listener_config *was, const pt_listene
     return "backlog";
   if (was->connections != is->connections)
     return "connections";
+  if (was->mongo && was->mongo->per_request != is->mongo->per_request)
+    return "forward";
   return NULL;
 }
 

@@ -26,10 +26,76 @@ typedef struct pt_remap {
 } pt_remap;
 
 typedef struct pt_policy_config {
-  char *name; /* "slot_owner", "read_replica", "read_near", or a module path ending in .lua; "c" is the C slot owner */
+  char *
+      name; /* "slot_owner", "read_replica", "read_near", of MongoDB "hybrid", "fingerprint", "session_id", "socket_addr", or a module path ending in .lua;
+               * "c" is the C slot owner */
   char *opts; /* the options table as a Lua expression, e.g. {["zone"]="a"}; "{}" by default */
   char *where; /* file:line of the declaration, for messages */
 } pt_policy_config;
+
+/* A mongos. */
+typedef struct pt_backend_config {
+  pt_hostport at;
+  unsigned weight; /* 1..1000, 1 */
+  bool drain; /* gets nothing new; its idle connections are closed */
+} pt_backend_config;
+
+/* A range of addresses; IPv4 as ::ffff:a.b.c.d/96+n. */
+typedef struct pt_cidr {
+  uint8_t ip[16];
+  uint8_t bits; /* 0..128 */
+} pt_cidr;
+
+/* A user clients may authenticate as, by SCRAM. */
+typedef struct pt_mongo_user {
+  char *name;
+  char *verifier; /* "SCRAM-SHA-256$4096:salt$StoredKey:ServerKey", checked when the configuration was loaded */
+} pt_mongo_user;
+
+typedef enum pt_proxy_send {
+  PT_PROXY_OFF,
+  PT_PROXY_V1,
+  PT_PROXY_V2
+} pt_proxy_send;
+
+typedef struct pt_mongo_config {
+  pt_backend_config *backends;
+  unsigned nbackends;
+  bool per_request; /* forward = "request" */
+  uint64_t session_timeout; /* ms, "30m": an identity, session or cursor without use is remembered so long */
+  unsigned max_sessions; /* entries of the session table, 100000 */
+  unsigned prefix_v4, prefix_v6; /* bits of the source address that count for affinity: 0..32, 32; 0..128, 64 */
+  bool fingerprint_ip; /* the address prefix belongs to the fingerprint, true */
+  /* pool: forward = "request"; per worker and backend */
+  unsigned pool_min, pool_max; /* 0, 16 */
+  uint64_t pool_idle; /* ms an unused connection above min is kept, "10m" */
+  uint64_t pool_wait; /* ms a request waits for a free connection, "5s" */
+  unsigned pool_queue; /* requests that may wait per worker and backend, 10000 */
+  /* timeouts, ms */
+  uint64_t connect_timeout; /* "1s", greeting included */
+  uint64_t handshake_timeout; /* a client has to say hello within, "10s" */
+  uint64_t idle_timeout; /* a client that sends nothing for so long is cut, "1h", at least 30m */
+  uint64_t request_timeout; /* a reply takes at most this; "0s": for ever, the default: queries may take long */
+  /* limits */
+  uint64_t buffer; /* bytes waiting in one direction of one client before its sender is not read any more, "256KiB" */
+  /* health */
+  uint64_t health_interval, health_timeout; /* ms, "2s", "1s" */
+  unsigned health_jitter; /* percent of the interval, 0..50, 10 */
+  unsigned health_rise, health_fall, health_retries; /* 2, 2, 0 */
+  uint64_t slow_start; /* ms, "30s", 0: off */
+  bool require_mongos; /* msg: "isdbgrid" is needed; false */
+  uint64_t resolve; /* ms between resolutions of the backends' names, "30s" */
+  /* PROXY protocol */
+  pt_cidr *trusted; /* who may send a header, and must */
+  unsigned ntrusted;
+  pt_proxy_send proxy_send; /* to backends; forward = "connection" only */
+  /* authentication; forward = "request" only */
+  pt_mongo_user *users; /* none: clients need not authenticate */
+  unsigned nusers;
+  char *backend_user, *backend_password, *backend_source; /* NULL: none; source: "admin" */
+  int backend_mechanism; /* 0: the best both know, 1, 256 */
+  uint8_t compressors; /* bits 1 << id offered to clients (forward = "request") */
+} pt_mongo_config;
 
 typedef enum pt_listener_kind {
   PT_LISTENER_REDIS,
@@ -66,9 +132,7 @@ typedef struct pt_listener_config {
   uint64_t max_request; /* bytes of one request that has to be held whole (those streamed are not), "512MiB" */
   uint64_t node_backlog; /* bytes of unanswered requests one upstream connection may hold before new ones are refused, "64MiB" */
 
-  /* mongodb: validated, not built yet */
-  pt_hostport *backends;
-  unsigned nbackends;
+  pt_mongo_config *mongo; /* kind MONGODB, else NULL */
 } pt_listener_config;
 
 typedef enum pt_log_format {

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/door.h"
-#include "core/topology.h"
+#include "core/subject.h"
 #include "core/watchdog.h"
 #include "core/worker.h"
 
@@ -24,13 +24,6 @@ enum {
 
 typedef struct pt_control pt_control;
 
-/* What a topology's news are for. */
-typedef struct pt_subject {
-  pt_control *control;
-  unsigned listener;
-  pt_topology *topology;
-} pt_subject;
-
 struct pt_control {
   struct ev_loop *loop;
   pt_config *cfg;
@@ -38,7 +31,7 @@ struct pt_control {
   const pt_script *script;
   const pt_overrides *over;
   pt_doors doors;
-  pt_subject *subjects; /* one a listener */
+  pt_subjects subjects;
   pt_worker **workers;
   unsigned nworkers;
   pt_watchdog *watchdog;
@@ -58,26 +51,13 @@ static void on_grace(struct ev_loop *loop, ev_timer *t, int events) {
     }
 }
 
-/* ---- topologies ---- */
-
-static void on_topology(void *arg, pt_cluster *c) {
-  pt_subject *about = arg;
-  pt_control *k = about->control;
-  for (unsigned i = 0; i < k->nworkers; i++) {
-    pt_msg *m = calloc(1, sizeof *m);
-    if (!m) {
-      pt_error("topology", "out of memory: worker %u keeps the old one", i);
-      continue;
-    }
-    *m = (pt_msg){.kind = PT_MSG_CLUSTER, .listener = about->listener, .fd = -1, .cluster = pt_cluster_ref(c)};
-    pt_inbox_post(&k->workers[i]->inbox, m);
-  }
-  pt_cluster_unref(c);
+static void on_news(void *arg, unsigned listener) {
+  pt_control *k = arg;
   if (!k->draining)
-    pt_door_let_in(&k->doors, about->listener);
+    pt_door_let_in(&k->doors, listener);
   bool all = true;
   for (unsigned i = 0; i < k->cfg->nlisteners; i++)
-    all &= pt_topology_current(k->subjects[i].topology) != NULL;
+    all &= pt_subject_known(&k->subjects.at[i]);
   if (all && !k->ready) {
     k->ready = true;
     pt_info("ready", "serving with %u worker%s", k->nworkers, k->nworkers == 1 ? "" : "s");
@@ -86,23 +66,19 @@ static void on_topology(void *arg, pt_cluster *c) {
 
 /* ---- policies and reload ---- */
 
-static void free_policies(pt_policy **p, unsigned n) {
-  for (unsigned i = 0; p && i < n; i++)
-    if (p[i])
-      p[i]->free(p[i]);
-  free(p);
-}
-
 /* One policy for each listener. NULL: it has been logged why. */
-static pt_policy **make_policies(pt_control *k, const pt_config *cfg) {
-  pt_policy **p = calloc(cfg->nlisteners, sizeof(pt_policy *));
+static pt_listener_policy *make_policies(pt_control *k, const pt_config *cfg) {
+  pt_listener_policy *p = calloc(cfg->nlisteners, sizeof *p);
   for (unsigned i = 0; p && i < cfg->nlisteners; i++) {
     const pt_policy_config *pc = &cfg->listeners[i].policy;
     char err[512] = "out of memory";
-    p[i] = !strcmp(pc->name, "c") ? pt_policy_c() : k->script->policy(pc, k->lua_path, err, sizeof err);
-    if (!p[i]) {
+    if (cfg->listeners[i].kind == PT_LISTENER_MONGODB)
+      p[i].affinity = k->script->affinity(pc, k->lua_path, err, sizeof err);
+    else
+      p[i].route = !strcmp(pc->name, "c") ? pt_policy_c() : k->script->policy(pc, k->lua_path, err, sizeof err);
+    if (!p[i].route && !p[i].affinity) {
       pt_error("policy", "%s", err);
-      free_policies(p, cfg->nlisteners);
+      pt_policies_free(p, cfg->nlisteners);
       return NULL;
     }
   }
@@ -123,7 +99,7 @@ static void log_errors(char *errors) {
 
 /* Everything that can fail is done before anything is handed out. */
 static void publish(pt_control *k, pt_config *cfg) {
-  pt_policy ***sets = calloc(k->nworkers, sizeof(pt_policy **));
+  pt_listener_policy **sets = calloc(k->nworkers, sizeof *sets);
   pt_msg **msgs = calloc(k->nworkers, sizeof(pt_msg *));
   unsigned made = 0;
   if (sets && msgs)
@@ -132,7 +108,7 @@ static void publish(pt_control *k, pt_config *cfg) {
   if (made < k->nworkers) {
     for (unsigned i = 0; i <= made && msgs && i < k->nworkers; i++) {
       free(msgs[i]);
-      free_policies(sets ? sets[i] : NULL, cfg->nlisteners);
+      pt_policies_free(sets ? sets[i] : NULL, cfg->nlisteners);
     }
     pt_error("reload", "configuration not applied; generation %llu serves on", (unsigned long long)k->cfg->generation);
     pt_config_unref(cfg);
@@ -144,8 +120,7 @@ static void publish(pt_control *k, pt_config *cfg) {
     *msgs[i] = (pt_msg){.kind = PT_MSG_CONFIG, .fd = -1, .cfg = pt_config_ref(cfg), .policies = sets[i]};
     pt_inbox_post(&k->workers[i]->inbox, msgs[i]);
   }
-  for (unsigned i = 0; i < cfg->nlisteners; i++)
-    pt_topology_reconfigure(k->subjects[i].topology, cfg);
+  pt_subjects_reconfigure(&k->subjects, cfg);
   pt_watchdog_limits(k->watchdog, cfg->watchdog_warn, cfg->watchdog_abort);
   pt_config_unref(k->cfg);
   k->cfg = cfg;
@@ -237,30 +212,24 @@ static unsigned cores(void) {
 
 static int start_workers(pt_control *k) {
   unsigned want = k->cfg->workers ? k->cfg->workers : cores();
-  pt_topology **topologies = calloc(k->cfg->nlisteners, sizeof(pt_topology *));
-  k->workers = calloc(want, sizeof(pt_worker *));
-  for (unsigned i = 0; i < k->cfg->nlisteners && topologies; i++) {
-    if (!(k->subjects[i].topology = pt_topology_start(k->loop, k->cfg, i, on_topology, &k->subjects[i])))
-      goto fail;
-    topologies[i] = k->subjects[i].topology;
-  }
-  while (topologies && k->workers && k->nworkers < want) {
-    pt_policy **policies = make_policies(k, k->cfg);
+  k->workers = calloc(want, sizeof *k->workers);
+  if (!k->workers || pt_subjects_start(&k->subjects, k->cfg))
+    goto fail;
+  while (k->nworkers < want) {
+    pt_listener_policy *policies = make_policies(k, k->cfg);
     if (!policies)
-      break;
-    k->workers[k->nworkers] = pt_worker_start(k->nworkers, k->cfg, policies, topologies);
-    free_policies(policies, k->cfg->nlisteners); /* what the worker took is NULL there */
+      return -1;
+    k->workers[k->nworkers] = pt_worker_start(k->nworkers, k->cfg, policies, k->subjects.at);
+    pt_policies_free(policies, k->cfg->nlisteners); /* what the worker took is NULL there */
     if (!k->workers[k->nworkers])
       goto fail;
     k->nworkers++;
   }
-  free(topologies);
-  k->doors.workers = k->workers;
-  k->doors.nworkers = k->nworkers;
-  return k->nworkers == want ? 0 : -1;
+  k->doors.workers = k->subjects.workers = k->workers;
+  k->doors.nworkers = k->subjects.nworkers = k->nworkers;
+  return 0;
 fail:
   pt_error("start", "out of memory or threads");
-  free(topologies);
   return -1;
 }
 
@@ -300,11 +269,9 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   apply_overrides(over, cfg);
   raise_file_limit();
   signal(SIGPIPE, SIG_IGN);
-  k.subjects = calloc(cfg->nlisteners, sizeof *k.subjects);
-  if (!k.loop || !k.subjects)
+  k.subjects = (pt_subjects){.loop = k.loop, .news = on_news, .arg = &k};
+  if (!k.loop)
     goto out;
-  for (unsigned i = 0; i < cfg->nlisteners; i++)
-    k.subjects[i] = (pt_subject){.control = &k, .listener = i};
   ev_timer_init(&k.grace, on_grace, GRACE_MS / 1000., 0.);
   ev_timer_init(&k.ended, on_ended, 0.005, 0.005);
   k.grace.data = k.ended.data = &k;
@@ -328,11 +295,9 @@ out:
     sum_up(&k);
   for (unsigned i = 0; i < k.nworkers; i++)
     pt_worker_join(k.workers[i]);
-  for (unsigned i = 0; k.subjects && i < k.cfg->nlisteners; i++)
-    pt_topology_stop(k.subjects[i].topology);
+  pt_subjects_free(&k.subjects);
   free(k.workers);
   pt_doors_free(&k.doors);
-  free(k.subjects);
   pt_config_unref(k.cfg);
   if (k.loop)
     ev_loop_destroy(k.loop);

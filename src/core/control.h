@@ -7,13 +7,15 @@
 #ifndef PT_CORE_CONTROL_H
 #define PT_CORE_CONTROL_H
 
+#include "core/affinity.h"
 #include "core/config.h"
 #include "core/policy.h"
 
-/* What the core needs of the room that knows Lua. Contracts: script/config_lua.h, script/policy_lua.h. */
+/* What the core needs of the room that knows Lua. Contracts: script/config_lua.h, policy_lua.h, affinity_lua.h. */
 typedef struct pt_script {
   int (*load)(const char *file, const char *lua_path, pt_config **out, char **errors);
   pt_policy *(*policy)(const pt_policy_config *pc, const char *lua_path, char *err, size_t errsize);
+  pt_affinity *(*affinity)(const pt_policy_config *pc, const char *lua_path, char *err, size_t errsize);
 } pt_script;
 
 /* Command line settings that win over the file. */

@@ -28,12 +28,7 @@ static void hand_over(pt_door *door, int fd, const pt_address *from) {
     return;
   }
   pt_worker *w = emptiest(door->all);
-  *m = (pt_msg){.kind = PT_MSG_CLIENT,
-                .listener = door->listener,
-                .fd = fd,
-                .id = ++door->all->next_id,
-                .port = pt_address_port(from),
-                .ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0};
+  *m = (pt_msg){.kind = PT_MSG_CLIENT, .listener = door->listener, .fd = fd, .id = ++door->all->next_id, .from = *from};
   atomic_fetch_add(&w->connected, 1);
   pt_inbox_post(&w->inbox, m);
 }

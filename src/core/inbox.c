@@ -21,17 +21,23 @@ pt_msg *pt_inbox_take(pt_inbox *b) {
   return oldest;
 }
 
+void pt_policies_free(pt_listener_policy *p, unsigned n) {
+  for (unsigned i = 0; p && i < n; i++) {
+    if (p[i].route)
+      p[i].route->free(p[i].route);
+    if (p[i].affinity)
+      p[i].affinity->free(p[i].affinity);
+  }
+  free(p);
+}
+
 void pt_msg_free(pt_msg *m) {
   if (m->kind == PT_MSG_CLIENT && m->fd >= 0)
     close(m->fd);
-  if (m->policies) {
-    for (unsigned i = 0; i < m->cfg->nlisteners; i++)
-      if (m->policies[i])
-        m->policies[i]->free(m->policies[i]);
-    free(m->policies);
-  }
+  pt_policies_free(m->policies, m->cfg ? m->cfg->nlisteners : 0);
   pt_config_unref(m->cfg);
   if (m->cluster)
     pt_cluster_unref(m->cluster);
+  pt_backends_unref(m->backends);
   free(m);
 }

@@ -5,30 +5,43 @@
 #include <ev.h>
 #include <stdatomic.h>
 
+#include "core/affinity.h"
 #include "core/cluster.h"
 #include "core/config.h"
+#include "core/mongo/backends.h"
 #include "core/policy.h"
+#include "net/address.h"
 
 typedef enum pt_msg_kind {
   PT_MSG_CLIENT,
   PT_MSG_CONFIG,
   PT_MSG_CLUSTER,
+  PT_MSG_BACKENDS,
   PT_MSG_DRAIN,
   PT_MSG_STOP
 } pt_msg_kind;
+
+/* The policy of a listener: one of the two, by its kind. */
+typedef struct pt_listener_policy {
+  pt_policy *route;
+  pt_affinity *affinity;
+} pt_listener_policy;
+
+/* Frees an array of n and what is still in it. NULL is allowed. */
+void pt_policies_free(pt_listener_policy *p, unsigned n);
 
 /* malloc'ed by the sender, freed by the receiver; what it holds changes hands with it. */
 typedef struct pt_msg {
   struct pt_msg *next;
   pt_msg_kind kind;
-  unsigned listener; /* CLIENT, CLUSTER */
+  unsigned listener; /* CLIENT, CLUSTER, BACKENDS */
   int fd; /* CLIENT */
-  uint32_t ip;
-  uint16_t port;
-  uint64_t id;
+  pt_address from; /* CLIENT */
+  uint64_t id; /* CLIENT */
   pt_config *cfg; /* CONFIG: one reference */
-  pt_policy **policies; /* CONFIG: malloc'ed array, one a listener */
+  pt_listener_policy *policies; /* CONFIG: malloc'ed array, one a listener */
   pt_cluster *cluster; /* CLUSTER: one reference */
+  pt_backends *backends; /* BACKENDS: one reference */
   uint64_t drain_ms; /* DRAIN */
 } pt_msg;
 

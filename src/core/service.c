@@ -10,12 +10,10 @@
 #include "core/gate.h"
 #include "core/stream.h"
 #include "core/topology.h"
+#include "core/trust.h"
 #include "core/upstream.h"
 
 enum {
-  SUSPEND_MS = 10000,
-  SECOND_MS = 1000,
-  SUSPEND_PERCENT = 10,
   TICK_MIN_MS = 10
 };
 
@@ -41,7 +39,7 @@ static void bind_policy(pt_service *s) {
   s->policy->view->nodes = s->view;
   s->policy->view->nnodes = s->cluster ? s->cluster->nnodes : 0;
   s->policy->view->generation = s->cluster ? s->cluster->generation : 0;
-  s->policy_calls = s->policy_failures = s->suspended_until = 0;
+  s->trust = (pt_trust){0};
 }
 
 pt_service *pt_service_new(pt_worker *w, unsigned index, pt_config *cfg, pt_policy *policy, struct pt_topology *topology) {
@@ -216,25 +214,9 @@ static void refresh_view(pt_service *s) {
 }
 
 static void note_failures(pt_service *s) {
-  pt_worker *w = s->worker;
   pt_policy *p = s->policy;
-  static pt_log_rate rate;
-  pt_count(&w->n.policy_failures);
-  pt_log_every(&rate, PT_LOG_WARN, "policy", "%s: %s", p->name,
-               p->error[0] ? p->error : "it answered a node that may not serve the request");
-  if (w->now - s->policy_second > (uint64_t)SECOND_MS * PT_NS_PER_MS) {
-    s->policy_second = w->now;
-    s->policy_calls = p->calls;
-    s->policy_failures = p->failures;
-    return;
-  }
-  uint64_t calls = p->calls - s->policy_calls, failures = p->failures - s->policy_failures;
-  if (calls >= 100 && failures * 100 > calls * SUSPEND_PERCENT) {
-    s->suspended_until = w->now + (uint64_t)SUSPEND_MS * PT_NS_PER_MS;
-    pt_count(&w->n.suspensions);
-    pt_warn("policy", "%s: suspended for 10 s: %llu of %llu calls failed", p->name, (unsigned long long)failures,
-            (unsigned long long)calls);
-  }
+  pt_trust_failed(&s->trust, s->worker, p->name, p->error[0] ? p->error : "it answered a node that may not serve the request",
+                  p->calls, p->failures);
 }
 
 /* A write goes to the owner; a read may go to any replica of the owner too. */
@@ -253,17 +235,16 @@ static inline bool legal(const pt_service *s, const pt_request *r) {
 void pt_service_route(pt_service *s, unsigned n) {
   pt_worker *w = s->worker;
   pt_policy *p = s->policy;
-  if (!p->route || w->now < s->suspended_until) {
+  if (!p->route || !pt_trust_asks(&s->trust, w)) {
     for (unsigned i = 0; i < n; i++)
       p->batch[i].node = PT_ROUTE_DEFAULT;
     return;
   }
   if (s->view_turn != w->turn)
     refresh_view(s);
-  atomic_store_explicit(&w->lua_name, p->name, memory_order_relaxed);
-  atomic_store_explicit(&w->in_lua, w->now, memory_order_release);
+  pt_trust_enter(w, p->name, w->now);
   p->route(p, n);
-  atomic_store_explicit(&w->in_lua, 0, memory_order_release);
+  pt_trust_leave(w);
   bool failed = false;
   for (unsigned i = 0; i < n; i++) {
     pt_request *r = &p->batch[i];
@@ -281,17 +262,16 @@ void pt_service_route(pt_service *s, unsigned n) {
 
 int pt_service_ask_redirect(pt_service *s, const pt_segq *bytes, const pt_command *cmd, int slot, pt_why why, pt_upstream **to) {
   pt_policy *p = s->policy;
-  if (!p->redirect || !s->cluster || s->worker->now < s->suspended_until)
+  if (!p->redirect || !s->cluster || !pt_trust_asks(&s->trust, s->worker))
     return PT_ACT_DEFAULT;
   pt_request req = {.frame_len = (uint32_t)bytes->bytes,
                     .flags = cmd ? cmd->flags : 0,
                     .slot = slot < 0 ? 0xffff : (uint16_t)slot,
                     .cmd = cmd ? cmd->id : 0};
   int16_t node = *to ? (*to)->node : PT_NODE_NONE;
-  atomic_store_explicit(&s->worker->lua_name, p->name, memory_order_relaxed);
-  atomic_store_explicit(&s->worker->in_lua, pt_now_ns(), memory_order_release);
+  pt_trust_enter(s->worker, p->name, pt_now_ns());
   pt_action action = p->redirect(p, &req, why, &node);
-  atomic_store_explicit(&s->worker->in_lua, 0, memory_order_release);
+  pt_trust_leave(s->worker);
   if (action == PT_ACT_RETRY && node >= 0 && (unsigned)node < s->cluster->nnodes && why != PT_WHY_ASK)
     *to = s->by_node[node];
   return action;

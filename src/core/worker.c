@@ -13,10 +13,12 @@
 #include "core/fan.h"
 #include "core/gate.h"
 #include "core/link.h"
+#include "core/mongo/mongo.h"
 #include "core/reply.h"
 #include "core/retry.h"
 #include "core/service.h"
 #include "core/stream.h"
+#include "core/subject.h"
 
 enum {
   COALESCE_MIN = 8,
@@ -115,6 +117,8 @@ static void check_drain(pt_worker *w) {
     else
       busy++;
   }
+  for (unsigned i = 0; i < w->nlisteners; i++)
+    busy += w->mongos[i] ? pt_mongo_drain(w->mongos[i]) : 0;
   if (!busy || w->now >= w->drain_until)
     ev_break(w->loop, EVBREAK_ALL);
 }
@@ -128,9 +132,12 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *p, int events) {
     flush_links(w);
     each(w, &w->dirty, flush);
   } while (w->pump.n || w->resume.n || w->ndirty_links);
-  for (unsigned i = 0; i < w->nsvcs; i++)
-    if (w->svcs[i]->fences)
+  for (unsigned i = 0; i < w->nlisteners; i++) {
+    if (w->mongos[i])
+      pt_mongo_turn(w->mongos[i]);
+    else if (w->svcs[i]->fences)
       pt_fence_check(w->svcs[i]);
+  }
   pt_stream_bury(w);
   if (w->waiting && !ev_is_active(&w->retry_timer))
     ev_timer_again(w->loop, &w->retry_timer);
@@ -163,16 +170,24 @@ static void on_retry(struct ev_loop *loop, ev_timer *t, int events) {
 /* ---- the inbox ---- */
 
 static void adopt(pt_worker *w, pt_msg *m) {
-  if (w->draining || pt_client_open(w->svcs[m->listener], m->fd, m->ip, m->port, m->id))
+  pt_mongo *mongo = w->mongos[m->listener];
+  int e = -ECANCELED;
+  if (!w->draining)
+    e = mongo ? pt_mongo_client_open(mongo, m->fd, &m->from, m->id)
+              : pt_client_open(w->svcs[m->listener], m->fd, &m->from, m->id);
+  if (e)
     atomic_fetch_sub(&w->connected, 1); /* pt_msg_free closes it */
   else
     m->fd = -1;
 }
 
 static void configure(pt_worker *w, pt_msg *m) {
-  for (unsigned i = 0; i < w->nsvcs; i++) {
-    pt_service_configure(w->svcs[i], pt_config_ref(m->cfg), m->policies[i]);
-    m->policies[i] = NULL;
+  for (unsigned i = 0; i < w->nlisteners; i++) {
+    if (w->mongos[i])
+      pt_mongo_configure(w->mongos[i], pt_config_ref(m->cfg), m->policies[i].affinity);
+    else
+      pt_service_configure(w->svcs[i], pt_config_ref(m->cfg), m->policies[i].route);
+    m->policies[i] = (pt_listener_policy){0};
   }
   w->coalesce_ns = m->cfg->coalesce * 1000;
 }
@@ -192,6 +207,10 @@ static void on_message(struct ev_loop *loop, ev_async *a, int events) {
     case PT_MSG_CLUSTER:
       pt_service_apply(w->svcs[m->listener], m->cluster);
       m->cluster = NULL;
+      break;
+    case PT_MSG_BACKENDS:
+      pt_mongo_apply(w->mongos[m->listener], m->backends);
+      m->backends = NULL;
       break;
     case PT_MSG_DRAIN:
       w->draining = true;
@@ -218,8 +237,12 @@ static void free_worker(pt_worker *w) {
   pt_stream_bury(w);
   pt_retry_free_all(w);
   pt_fan_free_all(w);
-  for (unsigned i = 0; i < w->nsvcs; i++)
-    pt_service_free(w->svcs[i]);
+  for (unsigned i = 0; i < w->nlisteners; i++) {
+    if (w->svcs[i])
+      pt_service_free(w->svcs[i]);
+    if (w->mongos[i])
+      pt_mongo_free(w->mongos[i]);
+  }
   for (uint32_t i = 0; i < w->nclients; i += PT_CLIENT_BLOCK)
     free(w->clients[i / PT_CLIENT_BLOCK]);
   if (w->scratch)
@@ -227,6 +250,7 @@ static void free_worker(pt_worker *w) {
   pt_pool_free(&w->pool);
   free(w->clients);
   free(w->svcs);
+  free(w->mongos);
   free(w->args);
   free(w->dirty.at);
   free(w->held.at);
@@ -262,7 +286,22 @@ static void watchers(pt_worker *w) {
   ev_async_start(w->loop, &w->inbox.wake);
 }
 
-pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_policy **policies, struct pt_topology **topologies) {
+/* Takes the policy over when it succeeds. */
+static int serve(pt_worker *w, unsigned i, pt_config *cfg, pt_listener_policy *p, const pt_subject *subject) {
+  pt_config_ref(cfg);
+  if (subject->mongo)
+    w->mongos[i] = pt_mongo_new(w, i, cfg, p->affinity, subject->mongo);
+  else
+    w->svcs[i] = pt_service_new(w, i, cfg, p->route, subject->topology);
+  if (!w->mongos[i] && !w->svcs[i]) {
+    pt_config_unref(cfg);
+    return -ENOMEM;
+  }
+  *p = (pt_listener_policy){0};
+  return 0;
+}
+
+pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *policies, const pt_subject *subjects) {
   pt_worker *w = calloc(1, sizeof *w);
   if (!w)
     return NULL;
@@ -272,16 +311,14 @@ pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_policy **policies,
   w->coalesce_ns = cfg->coalesce * 1000;
   pt_pool_init(&w->pool);
   w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
-  w->svcs = calloc(cfg->nlisteners, sizeof(pt_service *));
-  if (!w->loop || !w->svcs)
+  w->svcs = calloc(cfg->nlisteners, sizeof *w->svcs);
+  w->mongos = calloc(cfg->nlisteners, sizeof *w->mongos);
+  if (!w->loop || !w->svcs || !w->mongos)
     goto fail;
   watchers(w);
-  for (; w->nsvcs < cfg->nlisteners; w->nsvcs++) {
-    unsigned i = w->nsvcs;
-    if (!(w->svcs[i] = pt_service_new(w, i, pt_config_ref(cfg), policies[i], topologies[i])))
+  for (; w->nlisteners < cfg->nlisteners; w->nlisteners++)
+    if (serve(w, w->nlisteners, cfg, &policies[w->nlisteners], &subjects[w->nlisteners]))
       goto fail;
-    policies[i] = NULL;
-  }
   if (pthread_create(&w->thread, NULL, run, w))
     goto fail;
   return w;

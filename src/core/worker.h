@@ -25,6 +25,7 @@ typedef struct pt_upstream pt_upstream;
 typedef struct pt_retry pt_retry;
 typedef struct pt_fanout pt_fanout;
 typedef struct pt_stream pt_stream;
+typedef struct pt_subject pt_subject;
 
 enum {
   PT_NS_PER_MS = 1000000,
@@ -157,6 +158,13 @@ struct pt_upstream {
 
 /* ---- a listener in a worker ---- */
 
+/* Trust in a policy; see trust.h. */
+typedef struct pt_trust {
+  uint64_t second; /* ns: start of the second in which failures are counted */
+  uint64_t calls, failures; /* at that moment */
+  uint64_t suspended_until; /* ns; the policy is not asked before */
+} pt_trust;
+
 /* Requests of some slots may still be in flight on links of their former owner: until those are answered the slots are fenced. */
 typedef struct pt_fence pt_fence;
 
@@ -168,9 +176,7 @@ struct pt_service {
   pt_cluster *cluster; /* NULL: no topology yet */
   pt_policy *policy; /* never NULL */
   struct pt_topology *topology; /* for hints; outlives the worker */
-  uint64_t policy_second; /* ns: start of the second in which failures are counted */
-  uint64_t policy_calls, policy_failures; /* at that moment */
-  uint64_t suspended_until; /* ns; the policy is not asked before */
+  pt_trust trust; /* in policy */
   uint64_t view_turn; /* turn in which view was refreshed */
   unsigned next_master; /* round robin for requests without keys */
   int16_t owner[PT_SLOTS]; /* node index, PT_NODE_NONE */
@@ -204,8 +210,9 @@ struct pt_worker {
   pt_inbox inbox;
   pt_pool pool;
   pt_chunk *scratch; /* the bump buffer of reads */
-  pt_service **svcs;
-  unsigned nsvcs;
+  unsigned nlisteners;
+  pt_service **svcs; /* [nlisteners] the Redis ones; NULL: of the other kind */
+  struct pt_mongo **mongos; /* [nlisteners] the MongoDB ones */
   pt_client **clients; /* blocks of PT_CLIENT_BLOCK, by index */
   uint32_t nclients, free_client; /* free_client: index + 1 of the first free one, linked by need; 0: none */
   pt_list dirty, held, resume, pump; /* client indexes; see the client's flags */
@@ -248,9 +255,9 @@ pt_chunk *pt_worker_scratch(pt_worker *w, uint32_t room);
 
 /* ---- control thread ---- */
 
-/* Makes a worker with a service per listener of cfg and starts its thread. policies[i]: one for each listener, owned from here on,
- * topologies[i]: borrowed, for hints. NULL: no memory or no thread. */
-pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_policy **policies, struct pt_topology **topologies);
+/* Makes a worker that serves every listener of cfg and starts its thread. policies: one for each listener, what is taken is NULL afterwards;
+ * subjects: one for each listener, borrowed. NULL: no memory or no thread. */
+pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *policies, const pt_subject *subjects);
 /* Waits for the thread to end (after PT_MSG_STOP or PT_MSG_DRAIN) and frees everything. */
 void pt_worker_join(pt_worker *w);
 

@@ -2,12 +2,11 @@
 
 #include <lauxlib.h>
 #include <lua.h>
-#include <luajit.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "script/embedded.h"
+#include "script/hook.h"
 #include "script/state.h"
 #include "wire/command.h"
 
@@ -28,7 +27,7 @@ _Static_assert(PT_WHY_MOVED == 0 && PT_WHY_ASK == 1 && PT_WHY_TRYAGAIN == 2 && P
                "api.lua");
 _Static_assert(PT_ACT_DEFAULT == 0 && PT_ACT_RETRY == 1 && PT_ACT_FAIL == 2 && PT_BATCH == 64, "driver.lua");
 _Static_assert(PT_ROUTE_DEFAULT == -1 && PT_ROUTE_REJECT == -2 && PT_ROUTE_FAILED == -3, "driver.lua");
-_Static_assert(sizeof(((pt_policy *)0)->error) == 256, "driver.lua");
+_Static_assert(sizeof(((pt_policy *)0)->error) == 256, "failure.lua");
 
 /* Where the results of policy_load.load lie in the state's stack, for good. */
 enum {
@@ -53,9 +52,7 @@ static lua_policy *of(pt_policy *p) { return (lua_policy *)((char *)p - offsetof
 
 /* The driver itself raised (no memory): cold. Takes the message off the stack. */
 static void broken(lua_policy *lp, unsigned n) {
-  const char *text = lua_tostring(lp->L, -1);
-  snprintf(lp->base.error, sizeof lp->base.error, "%s", text ? text : "an error without a text");
-  lua_pop(lp->L, 1);
+  pt_hook_error(lp->L, lp->base.error, sizeof lp->base.error);
   lp->base.failures += n;
 }
 
@@ -104,44 +101,10 @@ static void destroy(pt_policy *p) {
 
 /* ---- loading ---- */
 
-/* A file's first run may loop for ever: with the compiler off a hook counts instructions. Once over the limit it raises at every
- * instruction, so that no pcall of the policy can swallow it for good. */
-enum {
-  STEP = 1000 * 1000,
-  LIMIT = 100
-};
-static _Thread_local struct {
-  unsigned steps;
-  char text[256];
-} guard;
-
-static void on_count(lua_State *L, lua_Debug *ar) {
-  if (++guard.steps < LIMIT)
-    return;
-  if (guard.steps == LIMIT) {
-    lua_getinfo(L, "Sl", ar);
-    snprintf(guard.text, sizeof guard.text, "%s:%d: no end after %d million instructions: an endless loop?", ar->short_src,
-             ar->currentline, LIMIT);
-    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-  }
-  lua_pushstring(L, guard.text);
-  lua_error(L);
-}
-
 /* (lua_policy, name, options) -> one, many, redirect, warm_up */
 static int load(lua_State *L) {
   lua_policy *lp = lua_touserdata(L, 1);
-  lua_getglobal(L, "require");
-  lua_pushliteral(L, "ffi");
-  lua_call(L, 1, 1);
-  lua_getfield(L, -1, "cdef");
-  lua_pushstring(L, pt_embedded_ffi);
-  lua_call(L, 1, 0);
-
-  lua_getglobal(L, "require");
-  lua_pushliteral(L, "puerta.policy_load");
-  lua_call(L, 1, 1);
-  lua_getfield(L, -1, "load");
+  pt_hook_loader(L, "puerta.policy_load");
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 3);
   lua_pushlightuserdata(L, lp->batch);
@@ -158,16 +121,11 @@ static int load(lua_State *L) {
 static int start(lua_policy *lp, const pt_policy_config *pc) {
   lua_State *L = lp->L;
   lua_settop(L, 0);
-  luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
-  guard.steps = 0;
-  lua_sethook(L, on_count, LUA_MASKCOUNT, STEP);
   lua_pushcfunction(L, load);
   lua_pushlightuserdata(L, lp);
   lua_pushstring(L, pc->name);
   lua_pushstring(L, pc->opts ? pc->opts : "{}");
-  int e = lua_pcall(L, 3, 4, 0);
-  lua_sethook(L, NULL, 0, 0);
-  luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+  int e = pt_hook_pcall_bounded(L, 3, 4);
   if (e)
     return e;
   lua_pushvalue(L, WARM_UP);
@@ -175,13 +133,11 @@ static int start(lua_policy *lp, const pt_policy_config *pc) {
 }
 
 static lua_policy *make(const pt_policy_config *pc) {
-  const char *at = pc->where ? pc->where : "default";
-  size_t n = strlen(pc->name) + strlen(at) + 4;
-  lua_policy *lp = aligned_alloc(64, (sizeof *lp + n + 63) & ~(size_t)63);
+  lua_policy *lp = aligned_alloc(64, (sizeof *lp + pt_hook_name_size(pc) + 63) & ~(size_t)63);
   if (!lp)
     return NULL;
   *lp = (lua_policy){.base = {.name = lp->name, .batch = lp->batch, .view = &lp->view, .free = destroy}};
-  snprintf(lp->name, n, "%s (%s)", pc->name, at);
+  pt_hook_name(pc, lp->name);
   return lp;
 }
 

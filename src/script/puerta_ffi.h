@@ -42,3 +42,49 @@ typedef struct pt_view {
   const int16_t *owner; /* [16384] node id of each slot's master, 0x7fff: none */
   pt_view_node *nodes; /* [nnodes] */
 } pt_view;
+
+/* A MongoDB client connection, for identify(). Valid during the call. */
+typedef struct pt_conn_view {
+  uint64_t
+      fingerprint; /* first 8 bytes of the SHA-256 over what all connections of one client share; 0 without a client document */
+  uint64_t address; /* of the masked source address; never 0 */
+  uint8_t ip[16]; /* source address, IPv4 as ::ffff:a.b.c.d */
+  uint16_t port; /* differs between connections of one client: not for keys */
+  uint8_t has_client; /* 1: the hello had a client document */
+  uint8_t load_balanced; /* 1: loadBalanced: true */
+  uint8_t reserved[4];
+  char app[132]; /* application.name, "" when absent; as the next */
+  char driver[68];
+  char driver_version[68];
+  char ip_text[48];
+} pt_conn_view;
+
+/* What a backend is looked for, for pick(). Valid during the call. */
+typedef struct pt_session_view {
+  uint64_t key; /* of the session: its lsid's, else what identify() said, else random; never 0 */
+  uint64_t identity; /* what identify() said of its connection, 0: nothing */
+  uint8_t kind; /* 0 a connection, 1 a logical session (lsid), 2 a single request */
+  uint8_t reserved[7];
+} pt_session_view;
+
+/* A backend as pick() sees it. Valid during the call; its index is the answer. */
+typedef struct pt_backend_view {
+  uint64_t seed; /* hash of its name: the same in every process */
+  char name[64]; /* "host:port", cut when longer */
+  uint32_t weight; /* as configured */
+  uint32_t effective; /* weight * 1000, less during a slow start */
+  uint32_t connections; /* client connections (forward = "connection") or sessions placed on it, in all workers */
+  uint32_t inflight; /* requests waiting for it, in all workers */
+  uint32_t id; /* stable as long as the process lives */
+  uint8_t up; /* 1: healthy */
+  uint8_t usable; /* 1: may be answered: up and not draining */
+  uint8_t reserved[2];
+} pt_backend_view;
+
+/* All of them. One per listener and worker. */
+typedef struct pt_backends_view {
+  uint64_t generation;
+  uint32_t n;
+  uint32_t usable; /* how many may be answered */
+  const pt_backend_view *at; /* [n] */
+} pt_backends_view;

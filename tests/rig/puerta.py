@@ -48,6 +48,17 @@ def listener(nodes, bind, **options):
     return Lua("puerta.redis {\n" + body + "    }")
 
 
+def mongo_listener(backends, bind, **options):
+    """One puerta.mongodb constructor. backends: objects with an address, addresses, or pairs of one and its options; bind: a port or an address."""
+    def backend(b):
+        at, more = b if isinstance(b, tuple) else (b, {})
+        return Lua("puerta.backend { %s }" % ", ".join([lua(getattr(at, "address", at)), *(f"{k} = {lua(v)}" for k, v in more.items())]))
+
+    options = {"bind": f"127.0.0.1:{bind}" if isinstance(bind, int) else bind, "backends": [backend(b) for b in backends]} | options
+    body = "".join(f"      {k} = {lua(v)},\n" for k, v in options.items())
+    return Lua("puerta.mongodb {\n" + body + "    }")
+
+
 def config(*listeners, **top):
     """A whole configuration file."""
     head = "".join(f"  {k} = {lua(v)},\n" for k, v in top.items())
@@ -56,7 +67,7 @@ def config(*listeners, **top):
 
 
 class Puerta:
-    """Started from a configuration text; listens on self.port when the text was made by Puerta.for_cluster."""
+    """Started from a configuration text; listens on self.port when the text was made by for_cluster or for_backends."""
 
     def __init__(self, text, args=(), env=None, ready=True, binary=None, files=None, port=None):
         self.port = port
@@ -83,6 +94,13 @@ class Puerta:
         port = free_port()
         top = {"workers": WORKERS} | (top or {})
         return cls(config(listener(nodes, port, **options), **top), args=args, env=env, ready=ready, files=files, port=port)
+
+    @classmethod
+    def for_backends(cls, backends, top=None, args=(), env=None, files=None, ready=True, **options):
+        """One MongoDB listener on a free port before some backends; backends and options as in mongo_listener."""
+        port = free_port()
+        top = {"workers": WORKERS} | (top or {})
+        return cls(config(mongo_listener(backends, port, **options), **top), args=args, env=env, ready=ready, files=files, port=port)
 
     def wait_ready(self, seconds=20):
         def look():

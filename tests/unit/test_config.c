@@ -78,7 +78,7 @@ static void defaults(void **state) {
   assert_hostport(&l->bind, "0.0.0.0", 6379);
   assert_int_equal(l->nnodes, 1);
   assert_hostport(l->nodes, "redis1", 6379);
-  assert_int_equal(l->nusers + l->nremap + l->nbackends, 0);
+  assert_int_equal(l->nusers + l->nremap, 0);
   assert_null(l->backend_user);
   assert_null(l->backend_password);
   assert_string_equal(l->policy.name, "slot_owner");
@@ -167,8 +167,8 @@ static void every_option(void **state) {
   l++;
   assert_int_equal(l->kind, PT_LISTENER_MONGODB);
   assert_string_equal(l->name, "mongodb-21");
-  assert_int_equal(l->nbackends, 2);
-  assert_hostport(&l->backends[1], "n", 23);
+  assert_int_equal(l->mongo->nbackends, 2);
+  assert_hostport(&l->mongo->backends[1].at, "n", 23);
   assert_null(l->policy.name);
   pt_config *other = pt_config_ref(c);
   pt_config_unref(c);

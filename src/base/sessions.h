@@ -1,0 +1,81 @@
+/* Who is where: a table from identities, logical sessions and cursors to backends, shared by the workers of a listener. Any thread. A key's
+ * shard is locked for the moment of a call, never over anything that waits. Bounded: when it is full the least recently used entry that is not
+ * in use gives way, then the least recently used at all. An entry nobody uses or touches for the timeout is gone.
+ */
+#ifndef PT_BASE_SESSIONS_H
+#define PT_BASE_SESSIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct pt_sessions pt_sessions;
+
+enum {
+  PT_SESSION_BACKENDS = 4096 /* stable ids are below it */
+};
+
+typedef enum pt_session_kind {
+  PT_SESSION_IDENTITY, /* key: what identify() said; uses: its open connections */
+  PT_SESSION_LSID, /* key: the 16 bytes of lsid.id, mixed with the user; uses: its open cursors */
+  PT_SESSION_CURSOR, /* key: the cursor id clients see; uses: 1 while open */
+  PT_SESSION_KINDS
+} pt_session_kind;
+
+typedef struct pt_session_key {
+  uint64_t a, b;
+} pt_session_key;
+
+/* What an entry says; a copy. */
+typedef struct pt_session {
+  uint32_t backend; /* stable id */
+  uint32_t uses;
+  int64_t txn; /* LSID: number of the last transaction, -1: none */
+  bool in_txn; /* LSID: it is open */
+  int64_t value; /* CURSOR: the backend's own id */
+  pt_session_key owner; /* CURSOR: the lsid it belongs to; zeros: none */
+} pt_session;
+
+/* max: entries of all kinds; timeout_ms: sliding. NULL: no memory. */
+pt_sessions *pt_sessions_new(size_t max, uint64_t timeout_ms);
+void pt_sessions_free(pt_sessions *t);
+/* A reload. What is above a smaller max goes as new entries come. */
+void pt_sessions_configure(pt_sessions *t, size_t max, uint64_t timeout_ms);
+
+/* Copies an entry and touches it. false: there is none (any more). now_ms: pt_now_ms(). */
+bool pt_sessions_find(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms, pt_session *out);
+/* Finds it, or makes it with backend; of two that claim at once the first wins. out: what holds. uses: added to its uses.
+ * 1: it was made, 0: it was there, -ENOMEM, -EINVAL: no such backend. */
+int pt_sessions_claim(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms, uint32_t backend, uint32_t uses,
+                      pt_session *out);
+/* Its backend has failed or is left: from -> to, unless somebody has moved it already, or it is in a transaction or has cursors (kind LSID). out: what holds now.
+ * false: it is gone. A moved LSID forgets its transaction. */
+bool pt_sessions_move(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms, uint32_t from, uint32_t to,
+                      bool force, pt_session *out);
+/* One use less; at 0 it stays until the timeout. */
+void pt_sessions_release(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms);
+/* LSID: the state of its transaction. */
+void pt_sessions_txn(pt_sessions *t, pt_session_key key, uint64_t now_ms, int64_t number, bool open);
+/* Takes an entry out. */
+void pt_sessions_drop(pt_sessions *t, pt_session_kind kind, pt_session_key key);
+
+/* Opens a cursor: a new id for clients, never 0, unique in this table; the entry holds backend and its own id, and counts as a use of owner's
+ * LSID entry when there is one. The id (positive), or 0: no memory. */
+int64_t pt_sessions_cursor_open(pt_sessions *t, uint64_t now_ms, uint32_t backend, int64_t value, pt_session_key owner);
+/* Closes it: entry and use go. Harmless when it is gone. */
+void pt_sessions_cursor_close(pt_sessions *t, int64_t id, uint64_t now_ms);
+
+/* A backend lost everything it had: its cursors go, its sessions' transactions end, uses of its identities stay. */
+void pt_sessions_forget_backend(pt_sessions *t, uint32_t backend);
+/* Cursors and open transactions of a backend; for draining. */
+size_t pt_sessions_pinned(pt_sessions *t, uint32_t backend);
+
+typedef struct pt_sessions_stats {
+  size_t entries[PT_SESSION_KINDS];
+  uint64_t made, found, expired, evicted, moved;
+} pt_sessions_stats;
+pt_sessions_stats pt_sessions_stat(pt_sessions *t);
+/* Frees what has timed out, at most a shard a call; called now and then by the control thread. */
+void pt_sessions_sweep(pt_sessions *t, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,302 @@
+/* Clients up to the point where a way of forwarding takes them over: accepted, their PROXY header, their first message. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "core/mongo/mongo.h"
+#include "core/mongo/pair.h"
+#include "core/mongo/request.h"
+#include "wire/mongo_command.h"
+#include "wire/proxy_header.h"
+
+enum {
+  FLUSH_PIECES = 64
+};
+
+char *pt_mongo_client_where(const pt_mongo_client *c, char out[PT_ADDRESS_TEXT]) {
+  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
+  pt_address a = {0};
+  if (!memcmp(c->ip, v4, sizeof v4)) {
+    a.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(c->port)};
+    memcpy(&a.in.sin_addr, c->ip + 12, 4);
+    a.len = sizeof a.in;
+  } else {
+    a.in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(c->port)};
+    memcpy(&a.in6.sin6_addr, c->ip, 16);
+    a.len = sizeof a.in6;
+  }
+  return pt_address_format(&a, out, PT_ADDRESS_TEXT);
+}
+
+static void set_source(pt_mongo_client *c, int family, const void *ip, uint16_t port) {
+  memset(c->ip, 0, sizeof c->ip);
+  if (family == AF_INET) {
+    c->ip[10] = c->ip[11] = 0xff;
+    memcpy(c->ip + 12, ip, 4);
+  } else {
+    memcpy(c->ip, ip, 16);
+  }
+  c->port = port;
+}
+
+static bool within(const pt_cidr *n, const uint8_t ip[16]) {
+  unsigned bytes = n->bits / 8, bits = n->bits % 8;
+  if (memcmp(n->ip, ip, bytes))
+    return false;
+  return !bits || !((n->ip[bytes] ^ ip[bytes]) >> (8 - bits));
+}
+
+/* ---- opening and closing ---- */
+
+static int more_clients(pt_mongo *m) {
+  if (m->nclients % (PT_CLIENT_BLOCK * 64) == 0) {
+    pt_mongo_client **more = realloc(m->clients, (m->nclients / PT_CLIENT_BLOCK + 64) * sizeof *more);
+    if (!more)
+      return -ENOMEM;
+    m->clients = more;
+  }
+  pt_mongo_client *block = calloc(PT_CLIENT_BLOCK, sizeof *block);
+  if (!block)
+    return -ENOMEM;
+  m->clients[m->nclients / PT_CLIENT_BLOCK] = block;
+  for (unsigned i = PT_CLIENT_BLOCK; i-- > 0;) {
+    block[i].index = m->nclients + i;
+    block[i].conn.io.fd = -1;
+    block[i].next = m->free_client;
+    m->free_client = m->nclients + i + 1;
+  }
+  m->nclients += PT_CLIENT_BLOCK;
+  return 0;
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int events);
+
+int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id) {
+  if (!m->free_client && more_clients(m))
+    return -ENOMEM;
+  pt_mongo_client *c = pt_mongo_client_at(m, m->free_client - 1);
+  m->free_client = c->next;
+  *c = (pt_mongo_client){.index = c->index,
+                         .gen = c->gen + 1,
+                         .mongo = m,
+                         .id = id,
+                         .since = m->worker->now,
+                         .last = m->worker->now,
+                         .backend = PT_BACKEND_NONE,
+                         .state = PT_MC_FIRST};
+  if (from->sa.sa_family == AF_INET)
+    set_source(c, AF_INET, &from->in.sin_addr, ntohs(from->in.sin_port));
+  else
+    set_source(c, AF_INET6, &from->in6.sin6_addr, ntohs(from->in6.sin6_port));
+  for (unsigned i = 0; i < m->mc->ntrusted; i++)
+    if (within(&m->mc->trusted[i], c->ip))
+      c->state = PT_MC_PROXY;
+  pt_conn_open(&c->conn, m->worker->loop, fd, EV_READ, on_io, c);
+  pt_count(&m->worker->n.accepted);
+  return 0;
+}
+
+static void drop_input(pt_mongo_client *c) {
+  if (c->in)
+    pt_chunk_unref(c->in);
+  c->in = NULL;
+  c->in_off = c->in_len = c->need = 0;
+}
+
+void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
+  if (!(c->gen & 1))
+    return;
+  pt_mongo *m = c->mongo;
+  if (reason) {
+    char where[PT_ADDRESS_TEXT];
+    pt_info("client", "%s: %s closed: %s", m->lc->name, pt_mongo_client_where(c, where), reason);
+  }
+  pt_conn_close(&c->conn, m->worker->loop);
+  c->gen++;
+  pt_pair_end(c);
+  pt_request_end(c);
+  pt_place_release(c);
+  drop_input(c);
+  pt_segq_clear(&c->out);
+  c->next = m->free_client;
+  m->free_client = c->index + 1;
+  atomic_fetch_sub(&m->worker->connected, 1);
+  pt_count(&m->worker->n.closed);
+}
+
+/* ---- the first message ---- */
+
+/* Whose address counts from here on. false: closed, or more is needed. */
+static bool take_proxy_header(pt_mongo_client *c) {
+  pt_proxy_header h;
+  int n = pt_proxy_header_read(&h, c->in->data + c->in_off, c->in_len);
+  if (n < 0) {
+    pt_mongo_client_close(c, "expected a PROXY protocol header: its address is listed in proxy_protocol.from");
+    return false;
+  }
+  if (n == 0)
+    return false;
+  if (h.family != AF_UNSPEC)
+    set_source(c, h.family, h.src, h.src_port);
+  c->in_off += (uint32_t)n;
+  c->in_len -= (uint32_t)n;
+  c->state = PT_MC_FIRST;
+  return c->in_len > 0;
+}
+
+static void begin(pt_mongo_client *c, const pt_client_hello *h) {
+  if (h && h->load_balanced)
+    c->flags |= PT_MC_LOAD_BALANCED;
+  if (h && h->backpressure)
+    c->flags |= PT_MC_BACKPRESSURE;
+  pt_place_identify(c, h);
+  if (c->mongo->mc->per_request) {
+    c->state = PT_MC_REQUESTS;
+    pt_request_begin(c, h);
+  } else {
+    c->state = PT_MC_PAIRED;
+    pt_pair_begin(c, h);
+  }
+}
+
+/* A small message, or what the mode may look at by itself: it is known from whom it comes. */
+static void look(pt_mongo_client *c) {
+  pt_mongo_message msg;
+  pt_mongo_command cmd;
+  pt_client_hello h;
+  const char *why = NULL;
+  const uint8_t *p = c->in->data + c->in_off;
+  if (c->state == PT_MC_PROXY && !take_proxy_header(c))
+    return;
+  p = c->in->data + c->in_off;
+  if (c->in_len < PT_MONGO_HEADER)
+    return;
+  int e = pt_mongo_header_read(&msg.h, p, PT_MONGO_MAX_HELLO, &why);
+  if (!e && msg.h.opcode != PT_OP_MSG && msg.h.opcode != PT_OP_QUERY)
+    e = -EPROTO, why = "its first message is neither OP_MSG nor OP_QUERY";
+  if (!e && c->in_len < msg.h.length) {
+    c->need = msg.h.length;
+    return;
+  }
+  if (!e && pt_mongo_parse(&msg, p, msg.h.length, PT_MONGO_MAX_HELLO, &why) != PT_MONGO_OK)
+    e = -EPROTO;
+  if (!e)
+    e = pt_mongo_command_read(&cmd, &msg, &why);
+  bool hello = !e && cmd.verb == PT_MVERB_HELLO;
+  if (hello)
+    e = pt_client_hello_read(&h, &msg, &why);
+  if (e)
+    pt_mongo_client_close(c, why ? why : "broken first message");
+  else
+    begin(c, hello ? &h : NULL);
+}
+
+/* Room for what the first message promises; it is small. */
+static int make_room(pt_mongo_client *c) {
+  uint32_t want = c->need > 1024 ? c->need : 1024;
+  if (c->in && c->in->cap - c->in_off - c->in_len && c->in->cap - c->in_off >= want)
+    return 0;
+  if (c->in && want < c->in_len + 1024)
+    want = c->in_len + 1024;
+  pt_chunk *own = pt_chunk_exact(&c->mongo->worker->pool, want);
+  if (!own)
+    return -ENOMEM;
+  if (c->in) {
+    memcpy(own->data, c->in->data + c->in_off, c->in_len);
+    pt_chunk_unref(c->in);
+  }
+  c->in = own;
+  c->in_off = 0;
+  return 0;
+}
+
+static void on_first(pt_mongo_client *c) {
+  if (make_room(c)) {
+    pt_mongo_client_close(c, "out of memory");
+    return;
+  }
+  uint32_t at = c->in_off + c->in_len;
+  ssize_t n = pt_conn_read(&c->conn, c->in->data + at, c->in->cap - at);
+  if (n == -EAGAIN)
+    return;
+  if (n <= 0) {
+    pt_mongo_client_close(c, n == 0 || n == -ECONNRESET ? NULL : strerror((int)-n));
+    return;
+  }
+  c->in_len += (uint32_t)n;
+  c->in->fill = c->in_off + c->in_len;
+  c->last = c->mongo->worker->now;
+  if (c->in_len >= c->need)
+    look(c);
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int events) {
+  (void)loop;
+  pt_mongo_client *c = io->data;
+  c->mongo->worker->events++;
+  switch ((pt_mc_state)c->state) {
+  case PT_MC_PROXY:
+  case PT_MC_FIRST:
+    on_first(c);
+    break;
+  case PT_MC_PAIRED:
+    pt_pair_client_io(c, events);
+    break;
+  case PT_MC_REQUESTS:
+    pt_request_client_io(c, events);
+    break;
+  }
+}
+
+/* ---- writing ---- */
+
+void pt_mongo_client_write_later(pt_mongo_client *c) {
+  if (c->flags & (PT_MC_DIRTY | PT_MC_BLOCKED_OUT))
+    return;
+  if (pt_list_add(&c->mongo->dirty, c->index))
+    pt_mongo_client_close(c, "out of memory");
+  else
+    c->flags |= PT_MC_DIRTY;
+}
+
+void pt_mongo_client_answer(pt_mongo_client *c, int request_opcode, int32_t response_to, const bson_t *doc) {
+  pt_mongo *m = c->mongo;
+  if (pt_mongo_answer(&c->out, &m->worker->pool, request_opcode, ++m->next_id, response_to, 0, doc))
+    pt_mongo_client_close(c, "out of memory");
+  else
+    pt_mongo_client_write_later(c);
+}
+
+static void watch_out(pt_mongo_client *c, bool blocked) {
+  if (!(c->flags & PT_MC_BLOCKED_OUT) == !blocked)
+    return;
+  c->flags ^= PT_MC_BLOCKED_OUT;
+  int reads = ev_is_active(&c->conn.io) ? c->conn.io.events & EV_READ : 0;
+  pt_conn_watch(&c->conn, c->mongo->worker->loop, reads | (blocked ? EV_WRITE : 0));
+}
+
+void pt_mongo_client_flush(pt_mongo_client *c) {
+  while (c->out.bytes) {
+    struct iovec iov[FLUSH_PIECES];
+    size_t total;
+    unsigned pieces = pt_segq_iov(&c->out, 0, iov, FLUSH_PIECES, &total);
+    ssize_t n = pt_conn_write(&c->conn, iov, pieces);
+    if (n < 0 && n != -EAGAIN) {
+      pt_mongo_client_close(c, n == -ECONNRESET || n == -EPIPE ? NULL : strerror((int)-n));
+      return;
+    }
+    if (n > 0)
+      pt_segq_drop(&c->out, (uint64_t)n);
+    if (n < (ssize_t)total) {
+      watch_out(c, true);
+      return;
+    }
+  }
+  watch_out(c, false);
+  if (c->out.n || c->out.cap)
+    pt_segq_clear(&c->out);
+  if (c->flags & PT_MC_CLOSING)
+    pt_mongo_client_close(c, NULL);
+}

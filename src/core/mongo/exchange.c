@@ -1,0 +1,172 @@
+#include "core/mongo/exchange.h"
+
+#include "core/mongo/errors.h"
+#include "core/mongo/pool.h"
+
+enum {
+  MAX_ATTEMPTS = 8
+};
+
+static void lost(pt_exchange *x, const char *backend, const char *why) {
+  bson_t doc = BSON_INITIALIZER;
+  pt_count(&pt_exchange_mongo(x)->n.lost);
+  pt_mongo_error_lost(&doc, &x->cmd, backend, why);
+  pt_exchange_answer(x, &doc);
+  bson_destroy(&doc);
+}
+
+/* It cannot be done: tells whoever asked. */
+static void give_up(pt_exchange *x, const char *backend, const char *why) {
+  pt_segq_clear(&x->req);
+  if (x->kind == PT_X_PART)
+    pt_split_lost(x);
+  else if (x->client->flags & PT_MC_LOAD_BALANCED)
+    pt_mongo_client_close(x->client, "its backend is lost");
+  else
+    lost(x, backend, why);
+}
+
+/* ---- where to ---- */
+
+static pt_session_key session(const pt_exchange *x) { return pt_place_lsid(pt_exchange_mongo(x), x->lsid); }
+
+static void end_transaction(pt_exchange *x) {
+  pt_sessions_txn(pt_exchange_mongo(x)->shared->sessions, session(x), pt_exchange_ms(x), x->cmd.txn_number, false);
+}
+
+/* By session, identity or load. Index, -1: none. */
+static int choose(pt_exchange *x, uint32_t not ) {
+  pt_mongo *m = pt_exchange_mongo(x);
+  const pt_mongo_command *cmd = &x->cmd;
+  bool pinned;
+  if (cmd->lsid && cmd->start_transaction)
+    end_transaction(x); /* the one before it, if it was left open */
+  int i = pt_place_request(x->client, cmd->lsid, not, &pinned);
+  if (pinned && x->recoverable && (i < 0 || !m->backends->at[i].up || m->backends->at[i].id == not )) {
+    end_transaction(x); /* its recoveryToken tells any other mongos how it ended */
+    i = pt_place_request(x->client, cmd->lsid, not, &pinned);
+  }
+  bool inside = cmd->in_transaction && !cmd->start_transaction && !x->recoverable;
+  x->pinned = pinned || inside;
+  return i;
+}
+
+/* Index of its backend, -1: none. */
+static int find(pt_exchange *x, uint32_t not ) {
+  pt_mongo *m = pt_exchange_mongo(x);
+  if (!m->backends)
+    return -1;
+  if (x->client->flags & PT_MC_LOAD_BALANCED)
+    x->backend = x->client->backend;
+  else if (x->kind != PT_X_PART && x->cmd.verb != PT_MVERB_GET_MORE)
+    return choose(x, not );
+  x->pinned = true;
+  return pt_backends_index(m->backends, x->backend);
+}
+
+void pt_exchange_place(pt_exchange *x, uint32_t not ) {
+  pt_mongo *m = pt_exchange_mongo(x);
+  int i = find(x, not );
+  pt_mongo_pool *p = i >= 0 ? pt_mongo_pool_find(m, m->backends->at[i].id) : NULL;
+  if (p) {
+    x->backend = p->backend;
+    pt_mongo_pool_checkout(p, x);
+  } else if (x->pinned || x->kind == PT_X_PART) {
+    give_up(x, "that served this", "it has left");
+  } else {
+    pt_exchange_overloaded(x, "no mongos is available");
+  }
+}
+
+/* ---- what became of it ---- */
+
+void pt_exchange_started(pt_exchange *x) {
+  pt_mongo *m = pt_exchange_mongo(x);
+  pt_session s;
+  if (!x->cmd.lsid || !x->cmd.start_transaction || x->kind != PT_X_PASS)
+    return;
+  pt_session_key key = session(x);
+  if (pt_sessions_claim(m->shared->sessions, PT_SESSION_LSID, key, pt_exchange_ms(x), x->backend, 0, &s) < 0)
+    return; /* no memory to remember it: its next statement may go astray, and is told so by its mongos */
+  if (s.backend != x->backend)
+    pt_sessions_move(m->shared->sessions, PT_SESSION_LSID, key, pt_exchange_ms(x), s.backend, x->backend, true, &s);
+  pt_sessions_txn(m->shared->sessions, key, pt_exchange_ms(x), x->cmd.txn_number, true);
+}
+
+void pt_exchange_unsent(pt_exchange *x, const char *backend, const char *why) {
+  pt_mongo *m = pt_exchange_mongo(x);
+  unsigned most = m->backends && m->backends->n < MAX_ATTEMPTS ? m->backends->n : MAX_ATTEMPTS;
+  x->state = PT_X_IDLE;
+  if (x->pinned && !x->recoverable) {
+    give_up(x, backend, why);
+  } else if (++x->attempts >= most) {
+    give_up(x, backend, why);
+  } else {
+    pt_count(&m->n.retried);
+    pt_exchange_place(x, x->backend);
+  }
+}
+
+void pt_exchange_lost(pt_exchange *x, const char *backend, bool begun, const char *why) {
+  x->state = PT_X_IDLE;
+  if (begun)
+    pt_mongo_client_close(x->client, "a reply broke off: its backend is lost");
+  else
+    give_up(x, backend, why);
+}
+
+void pt_exchange_overloaded(pt_exchange *x, const char *why) {
+  bson_t doc = BSON_INITIALIZER;
+  x->state = PT_X_IDLE;
+  pt_segq_clear(&x->req);
+  pt_count(&pt_exchange_mongo(x)->n.refused);
+  if (x->kind == PT_X_PART) {
+    pt_split_lost(x);
+    return;
+  }
+  pt_mongo_error_overload(&doc, &x->cmd, x->client->flags & PT_MC_BACKPRESSURE, why);
+  pt_exchange_answer(x, &doc);
+  bson_destroy(&doc);
+}
+
+void pt_exchange_answered(pt_exchange *x, int32_t code) {
+  enum {
+    CURSOR_NOT_FOUND = 43
+  };
+  pt_mongo *m = pt_exchange_mongo(x);
+  if (x->cmd.lsid && (x->cmd.verb == PT_MVERB_COMMIT || x->cmd.verb == PT_MVERB_ABORT))
+    end_transaction(x);
+  if (x->cmd.verb == PT_MVERB_GET_MORE && code == CURSOR_NOT_FOUND)
+    pt_sessions_cursor_close(m->shared->sessions, x->cmd.cursor, pt_exchange_ms(x));
+  pt_exchange_done(x);
+}
+
+void pt_exchange_answer(pt_exchange *x, const bson_t *doc) {
+  pt_mongo_client *c = x->client;
+  uint32_t gen = c->gen;
+  if (x->kind == PT_X_PASS || x->kind == PT_X_PART)
+    pt_mongo_client_answer(c, x->opcode, x->request_id, doc);
+  if (c->gen == gen && pt_exchange_push(x))
+    pt_exchange_done(x);
+}
+
+void pt_exchange_done(pt_exchange *x) {
+  x->state = PT_X_IDLE;
+  x->kind = PT_X_PASS;
+  x->attempts = 0;
+  x->cursor = 0;
+  pt_split_free(x->split);
+  x->split = NULL;
+  if (!x->working)
+    pt_request_next(x->client);
+}
+
+bool pt_exchange_push(pt_exchange *x) {
+  pt_mongo_client *c = x->client;
+  uint32_t gen = c->gen;
+  if (c->out.bytes > c->mongo->mc->buffer)
+    pt_mongo_client_flush(c);
+  else
+    pt_mongo_client_write_later(c);
+  return c->gen == gen;
+}

@@ -1,0 +1,33 @@
+/* Health of one MongoDB listener's backends: resolves their names, probes them with hello, publishes snapshots. A thread of its own per listener
+ * with an event loop (probes never block; names are resolved in a second thread, since name services do), results are published on the control thread.
+ *
+ * A probe: connect, hello (OP_MSG; a backend that answers it badly is asked with isMaster in OP_QUERY), SCRAM when credentials are given. It is good when ok is 1, it is
+ * writable, and, with require_mongos, msg is "isdbgrid". rise good ones in a row make a backend up, fall bad ones down; a bad probe is repeated at once up to
+ * retries times within its round. The interval is jittered. A hint (a worker met an error) probes at once, at most every 100 ms per backend, and counts as a bad
+ * round: with fall 1 the backend is down at once, else after fall. A closed or refused connection is known at once, a hang after timeout: a dead backend is out within interval x fall + timeout.
+ * Before the first round has ended, nothing is published; a backend that passes its first probe is up without waiting for rise.
+ */
+#ifndef PT_CORE_MONGO_HEALTH_H
+#define PT_CORE_MONGO_HEALTH_H
+
+#include "core/config.h"
+#include "core/mongo/backends.h"
+
+struct ev_loop;
+typedef struct pt_health pt_health;
+
+/* Takes over the reference. Control thread. */
+typedef void pt_health_publish(void *arg, pt_backends *b);
+
+/* Control thread. Takes its own reference of cfg; listener: index of a MongoDB listener. NULL: no memory or thread. */
+pt_health *pt_health_start(struct ev_loop *loop, pt_config *cfg, unsigned listener, pt_health_publish *publish, void *arg);
+/* Control thread. The MongoDB listener of the same name in the new configuration. Backends that stay keep their id and state. */
+void pt_health_reconfigure(pt_health *h, pt_config *cfg);
+/* Any thread, cheap: something failed at this backend (stable id). why is copied. */
+void pt_health_hint(pt_health *h, uint32_t backend, const char *why);
+/* Control thread. The last published snapshot, borrowed; NULL before. */
+pt_backends *pt_health_current(const pt_health *h);
+/* Control thread. Ends the threads (one stuck in a name service is left to end by itself). NULL is allowed. */
+void pt_health_stop(pt_health *h);
+
+#endif

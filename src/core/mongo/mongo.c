@@ -1,0 +1,174 @@
+#include "core/mongo/mongo.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "core/mongo/pair.h"
+#include "core/mongo/request.h"
+
+enum {
+  TICK_MS = 100,
+  DRAIN_IDLE_MS = 2000 /* a draining process, as a draining backend, closes what has been idle for so long */
+};
+
+/* Calls fn for each open client; fn may close it. */
+static void each(pt_mongo *m, void (*fn)(pt_mongo_client *)) {
+  for (uint32_t i = 0; i < m->nclients; i++) {
+    pt_mongo_client *c = pt_mongo_client_at(m, i);
+    if (c->gen & 1)
+      fn(c);
+  }
+}
+
+static void tick_client(pt_mongo_client *c) {
+  pt_mongo *m = c->mongo;
+  if (c->state == PT_MC_PAIRED)
+    pt_pair_tick(c);
+  else if (c->state == PT_MC_REQUESTS)
+    pt_request_tick(c);
+  else if (m->worker->now - c->since > m->mc->handshake_timeout * PT_NS_PER_MS)
+    pt_mongo_client_close(c, c->in_len ? "its first message is not whole after the handshake timeout" : NULL);
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)loop, (void)events;
+  pt_mongo *m = t->data;
+  each(m, tick_client);
+  if (m->mc->per_request)
+    pt_request_pools_tick(m);
+}
+
+static void bind_policy(pt_mongo *m) {
+  m->affinity->backends->at = m->view;
+  m->affinity->backends->n = m->backends ? m->backends->n : 0;
+  m->affinity->backends->generation = m->backends ? m->backends->generation : 0;
+  m->trust = (pt_trust){0};
+}
+
+pt_mongo *pt_mongo_new(pt_worker *w, unsigned index, pt_config *cfg, pt_affinity *affinity, pt_mongo_shared *shared) {
+  pt_mongo *m = calloc(1, sizeof *m);
+  if (!m)
+    return NULL;
+  m->worker = w;
+  m->index = index;
+  m->cfg = cfg;
+  m->lc = &cfg->listeners[index];
+  m->mc = m->lc->mongo;
+  m->affinity = affinity;
+  m->shared = shared;
+  m->draws = w->index;
+  ev_timer_init(&m->tick, on_tick, TICK_MS / 1000., TICK_MS / 1000.);
+  m->tick.data = m;
+  ev_timer_start(w->loop, &m->tick);
+  bind_policy(m);
+  return m;
+}
+
+static void close_client(pt_mongo_client *c) { pt_mongo_client_close(c, NULL); }
+
+void pt_mongo_free(pt_mongo *m) {
+  each(m, close_client);
+  pt_request_free(m);
+  ev_timer_stop(m->worker->loop, &m->tick);
+  for (uint32_t i = 0; i < m->nclients; i += PT_CLIENT_BLOCK)
+    free(m->clients[i / PT_CLIENT_BLOCK]);
+  free(m->clients);
+  free(m->dirty.at);
+  free(m->waiting.at);
+  m->affinity->free(m->affinity);
+  pt_backends_unref(m->backends);
+  pt_config_unref(m->cfg);
+  free(m);
+}
+
+static void look_again(pt_mongo *m) {
+  for (uint32_t i = 0; i < m->nclients; i++) {
+    pt_mongo_client *c = pt_mongo_client_at(m, i);
+    if ((c->gen & 1) && c->state == PT_MC_PAIRED)
+      pt_pair_look(c);
+  }
+  if (m->mc->per_request)
+    pt_request_look(m);
+}
+
+void pt_mongo_configure(pt_mongo *m, pt_config *cfg, pt_affinity *affinity) {
+  m->affinity->free(m->affinity);
+  m->affinity = affinity;
+  pt_config *was = m->cfg;
+  m->cfg = cfg;
+  m->lc = &cfg->listeners[m->index];
+  m->mc = m->lc->mongo;
+  bind_policy(m);
+  look_again(m);
+  pt_config_unref(was);
+}
+
+/* ---- backends ---- */
+
+static uint64_t seed(const char *name) {
+  uint8_t digest[PT_SHA256];
+  uint64_t v = 0;
+  if (!pt_sha256(&(pt_piece){name, strlen(name)}, 1, digest))
+    memcpy(&v, digest, sizeof v);
+  return v;
+}
+
+static void describe(pt_mongo *m, unsigned i) {
+  const pt_backend *b = &m->backends->at[i];
+  pt_backend_view *v = &m->view[i];
+  memset(v, 0, sizeof *v);
+  v->seed = seed(b->name);
+  size_t n = strnlen(b->name, sizeof v->name - 1);
+  memcpy(v->name, b->name, n);
+  v->weight = b->weight;
+  v->id = b->id;
+}
+
+void pt_mongo_apply(pt_mongo *m, pt_backends *b) {
+  pt_backends *was = m->backends;
+  m->backends = b;
+  memset(m->avoid, 0, sizeof m->avoid);
+  for (unsigned i = 0; i < b->n; i++)
+    describe(m, i);
+  m->affinity->backends->n = b->n;
+  m->affinity->backends->generation = b->generation;
+  look_again(m);
+  pt_backends_unref(was);
+}
+
+/* ---- turns ---- */
+
+void pt_mongo_turn(pt_mongo *m) {
+  if (m->mc->per_request)
+    pt_request_turn(m);
+  for (uint32_t i = 0; i < m->dirty.n; i++) {
+    pt_mongo_client *c = pt_mongo_client_at(m, m->dirty.at[i]);
+    if (!(c->gen & 1) || !(c->flags & PT_MC_DIRTY))
+      continue;
+    c->flags &= (uint16_t)~PT_MC_DIRTY;
+    pt_mongo_client_flush(c);
+  }
+  m->dirty.n = 0;
+}
+
+/* Half-done handshakes go at once, others when nothing of theirs is open. */
+static bool leaves(const pt_mongo_client *c) {
+  if (c->state == PT_MC_PAIRED)
+    return pt_pair_idle(c);
+  return c->state != PT_MC_REQUESTS || pt_request_idle(c);
+}
+
+uint32_t pt_mongo_drain(pt_mongo *m) {
+  uint32_t left = 0;
+  for (uint32_t i = 0; i < m->nclients; i++) {
+    pt_mongo_client *c = pt_mongo_client_at(m, i);
+    if (!(c->gen & 1))
+      continue;
+    if (leaves(c) && !c->out.bytes && m->worker->now - c->last >= (uint64_t)DRAIN_IDLE_MS * PT_NS_PER_MS)
+      pt_mongo_client_close(c, NULL);
+    else
+      left++;
+  }
+  return left;
+}

@@ -1,0 +1,194 @@
+/* From a placed client to a backend that can be talked to: connect, PROXY header, the client's hello said again. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "core/mongo/pair_state.h"
+#include "wire/proxy_header.h"
+
+static void on_backend(struct ev_loop *loop, ev_io *io, int events);
+
+void pt_pair_open(pt_mongo_client *c, uint32_t not ) {
+  pt_pair *p = c->pair;
+  pt_mongo *m = c->mongo;
+  for (;;) {
+    bool more = m->backends && p->tries < m->backends->n;
+    int i = more ? pt_place_connection(c, not ) : -1;
+    if (i < 0) {
+      p->tries = 0;
+      pt_pair_refuse(c);
+      return;
+    }
+    p->tries++;
+    const pt_backend *b = &m->backends->at[i];
+    int fd = b->address.len ? pt_connect(&b->address) : -EADDRNOTAVAIL;
+    if (fd >= 0) {
+      pt_conn_open(&p->conn, m->worker->loop, fd, EV_WRITE, on_backend, c);
+      p->state = PT_PAIR_CONNECTING;
+      p->opened = m->worker->now;
+      pt_pair_look(c);
+      pt_pair_watch(c);
+      return;
+    }
+    pt_place_failed(m, (unsigned)i, b->address.len ? strerror(-fd) : "its name is not resolved");
+    not = b->id;
+    pt_pair_detach(c);
+  }
+}
+
+void pt_pair_failed(pt_mongo_client *c, const char *why) {
+  pt_mongo *m = c->mongo;
+  uint32_t not = c->backend;
+  int i = m->backends ? pt_backends_index(m->backends, not ) : -1;
+  if (i >= 0)
+    pt_place_failed(m, (unsigned)i, why);
+  pt_pair_detach(c);
+  pt_pair_open(c, not );
+}
+
+/* ---- connected ---- */
+
+static size_t proxy_header(pt_mongo_client *c, uint8_t out[PT_PROXY_MAX]) {
+  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
+  pt_proxy_header h = {.family = memcmp(c->ip, v4, sizeof v4) ? AF_INET6 : AF_INET, .src_port = c->port};
+  pt_address here = {.len = sizeof here.in6};
+  bool known = !getsockname(c->conn.io.fd, &here.sa, &here.len) && here.sa.sa_family == h.family;
+  if (h.family == AF_INET) {
+    memcpy(h.src, c->ip + 12, 4);
+    if (known)
+      memcpy(h.dst, &here.in.sin_addr, 4);
+  } else {
+    memcpy(h.src, c->ip, 16);
+    if (known)
+      memcpy(h.dst, &here.in6.sin6_addr, 16);
+  }
+  h.dst_port = known ? pt_address_port(&here) : 0;
+  return pt_proxy_header_write(&h, c->mongo->mc->proxy_send == PT_PROXY_V1 ? 1 : 2, out);
+}
+
+static void greet(pt_mongo_client *c) {
+  pt_pair *p = c->pair;
+  uint8_t header[PT_PROXY_MAX];
+  struct iovec iov[2];
+  unsigned n = 0;
+  size_t total = 0;
+  bool again = p->hello && p->greeted;
+  if (c->mongo->mc->proxy_send != PT_PROXY_OFF)
+    iov[n++] = (struct iovec){header, proxy_header(c, header)};
+  if (again)
+    iov[n++] = (struct iovec){p->hello->data, p->hello->fill};
+  for (unsigned i = 0; i < n; i++)
+    total += iov[i].iov_len;
+  ssize_t put = n ? pt_conn_write(&p->conn, iov, n) : 0;
+  if (put != (ssize_t)total) { /* a fresh socket's buffer takes these few bytes whole */
+    pt_pair_failed(c, put < 0 ? strerror((int)-put) : "cannot send hello");
+    return;
+  }
+  p->state = PT_PAIR_GREETING;
+  if (again)
+    pt_pair_watch(c);
+  else
+    pt_pair_ready(c);
+}
+
+void pt_pair_ready(pt_mongo_client *c) {
+  pt_pair *p = c->pair;
+  uint32_t gen = c->gen;
+  p->state = PT_PAIR_READY;
+  p->tries = 0;
+  p->greeted = true;
+  p->moved = c->mongo->worker->now;
+  pt_pair_resume(c);
+  if (c->gen == gen)
+    pt_pair_watch(c);
+}
+
+static void on_backend(struct ev_loop *loop, ev_io *io, int events) {
+  (void)loop;
+  pt_mongo_client *c = io->data;
+  pt_pair *p = c->pair;
+  uint32_t gen = c->gen;
+  c->mongo->worker->events++;
+  if (p->state == PT_PAIR_CONNECTING) {
+    int e = pt_connect_error(io->fd);
+    if (e)
+      pt_pair_failed(c, strerror(-e));
+    else
+      greet(c);
+    return;
+  }
+  if (events & EV_READ)
+    pt_pair_backend_readable(c);
+  if ((events & EV_WRITE) && c->gen == gen && p->state == PT_PAIR_READY && p->out.bytes)
+    pt_pair_backend_writable(c);
+}
+
+/* ---- replies to hello ---- */
+
+/* What names the process behind this connection: its own id, else one made of its name and how often it has come up. */
+static int service_id(pt_mongo_client *c, const pt_server_hello *s, uint8_t id[12]) {
+  const pt_backends *all = c->mongo->backends;
+  uint8_t digest[PT_SHA256];
+  int i = all ? pt_backends_index(all, c->backend) : -1;
+  if (s->has_topology_version || i < 0) {
+    memcpy(id, s->process_id, 12);
+    return 0;
+  }
+  const pt_backend *b = &all->at[i];
+  int e = pt_sha256((pt_piece[]){{b->name, strlen(b->name)}, {&b->epoch, sizeof b->epoch}}, 2, digest);
+  memcpy(id, digest, 12);
+  return e;
+}
+
+/* Gives the doc of a reply to whoever waits for a hello: in the opcode of its request, in the chain of its stream, which ends. */
+static int answer_waiting(pt_mongo_client *c, const pt_mongo_message *m) {
+  pt_pair *p = c->pair;
+  const pt_ask *a = pt_pair_ask(p, 0);
+  bson_t doc;
+  if (!bson_init_static(&doc, m->body, m->body_len))
+    return -EPROTO;
+  int e = pt_mongo_answer(&c->out, &c->mongo->worker->pool, a->opcode, m->h.request_id, a->id, 0, &doc);
+  if (!e)
+    pt_pair_answered(p);
+  return e;
+}
+
+int pt_pair_hello_reply(pt_mongo_client *c, const uint8_t *bytes, uint32_t n) {
+  pt_pair *p = c->pair;
+  pt_mongo_message m;
+  pt_server_hello s;
+  pt_mongo_header h;
+  const char *why = NULL;
+  uint8_t id[12];
+  if (n < PT_MONGO_HEADER)
+    return 0;
+  if (pt_mongo_header_read(&h, bytes, PT_MONGO_MAX_HELLO, &why))
+    return -EPROTO;
+  if (n < h.length)
+    return 0;
+  if (pt_mongo_parse(&m, bytes, h.length, PT_MONGO_MAX_HELLO, &why) != PT_MONGO_OK || !m.body ||
+      pt_server_hello_read(&s, &m, &why))
+    return -EPROTO;
+  bool again = p->state == PT_PAIR_GREETING;
+  uint32_t gen = c->gen;
+  int e = 0;
+  if (again && !s.ok)
+    return -EPROTO;
+  p->service = false;
+  if (!again && !s.ok)
+    return 0; /* an error passes as it is */
+  if (!again) {
+    e = service_id(c, &s, id);
+    e = e ? e : pt_hello_add_service(&c->out, &c->mongo->worker->pool, bytes, h.length, id);
+    if (!e && p->n)
+      pt_pair_answered(p);
+  } else if (pt_pair_only_hello(p)) {
+    e = answer_waiting(c, &m);
+  }
+  if (e)
+    return e;
+  pt_mongo_client_flush(c);
+  if (again && c->gen == gen)
+    pt_pair_ready(c);
+  return (int)h.length;
+}

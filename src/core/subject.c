@@ -1,0 +1,129 @@
+#include "core/subject.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "core/mongo/mongo.h"
+#include "core/topology.h"
+
+/* Hands a copy of m to every worker; hold takes the reference each needs. */
+static void tell(pt_subjects *s, pt_msg m, void (*hold)(const pt_msg *)) {
+  for (unsigned i = 0; i < s->nworkers; i++) {
+    pt_msg *copy = malloc(sizeof *copy);
+    if (!copy) {
+      pt_error("memory", "out of memory: worker %u keeps what it knows", i);
+      continue;
+    }
+    *copy = m;
+    hold(copy);
+    pt_inbox_post(&s->workers[i]->inbox, copy);
+  }
+}
+
+static void hold_cluster(const pt_msg *m) { pt_cluster_ref(m->cluster); }
+static void hold_backends(const pt_msg *m) { pt_backends_ref(m->backends); }
+
+static void on_topology(void *arg, pt_cluster *c) {
+  pt_subject *about = arg;
+  pt_subjects *s = about->all;
+  tell(s, (pt_msg){.kind = PT_MSG_CLUSTER, .listener = about->listener, .fd = -1, .cluster = c}, hold_cluster);
+  pt_cluster_unref(c);
+  s->news(s->arg, about->listener);
+}
+
+/* What a backend held is lost when it has been away. */
+static void forget_lost(pt_subject *about, const pt_backends *was, const pt_backends *is) {
+  for (unsigned i = 0; was && i < was->n; i++) {
+    int k = pt_backends_index(is, was->at[i].id);
+    if (k < 0 || is->at[k].epoch != was->at[i].epoch)
+      pt_sessions_forget_backend(about->mongo->sessions, was->at[i].id);
+  }
+}
+
+static void on_health(void *arg, pt_backends *b) {
+  pt_subject *about = arg;
+  pt_subjects *s = about->all;
+  forget_lost(about, about->mongo->last, b);
+  tell(s, (pt_msg){.kind = PT_MSG_BACKENDS, .listener = about->listener, .fd = -1, .backends = b}, hold_backends);
+  pt_backends_unref(about->mongo->last);
+  about->mongo->last = b;
+  s->news(s->arg, about->listener);
+}
+
+static void on_sweep(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)loop, (void)events;
+  pt_subjects *s = t->data;
+  for (unsigned i = 0; i < s->n; i++)
+    if (s->at[i].mongo)
+      pt_sessions_sweep(s->at[i].mongo->sessions, pt_now_ms());
+}
+
+static int start_mongo(pt_subject *about, pt_config *cfg) {
+  const pt_mongo_config *mc = cfg->listeners[about->listener].mongo;
+  pt_mongo_shared *shared = about->mongo = calloc(1, sizeof *shared);
+  if (!shared || pt_random(shared->process_id, sizeof shared->process_id) || pt_random(&shared->secret, sizeof shared->secret))
+    return -ENOMEM;
+  shared->sessions = pt_sessions_new(mc->max_sessions, mc->session_timeout);
+  if (!shared->sessions)
+    return -ENOMEM;
+  about->health = shared->health = pt_health_start(about->all->loop, cfg, about->listener, on_health, about);
+  return about->health ? 0 : -ENOMEM;
+}
+
+int pt_subjects_start(pt_subjects *s, pt_config *cfg) {
+  s->at = calloc(cfg->nlisteners, sizeof *s->at);
+  if (!s->at)
+    return -ENOMEM;
+  for (; s->n < cfg->nlisteners; s->n++) {
+    pt_subject *about = &s->at[s->n];
+    *about = (pt_subject){.all = s, .listener = s->n};
+    if (cfg->listeners[s->n].kind == PT_LISTENER_MONGODB) {
+      if (start_mongo(about, cfg)) {
+        s->n++;
+        return -ENOMEM;
+      }
+    } else if (!(about->topology = pt_topology_start(s->loop, cfg, s->n, on_topology, about))) {
+      return -ENOMEM;
+    }
+  }
+  ev_timer_init(&s->sweep, on_sweep, 0.1, 0.1);
+  s->sweep.data = s;
+  ev_timer_start(s->loop, &s->sweep);
+  return 0;
+}
+
+void pt_subjects_reconfigure(pt_subjects *s, pt_config *cfg) {
+  for (unsigned i = 0; i < s->n; i++) {
+    const pt_mongo_config *mc = cfg->listeners[i].mongo;
+    if (s->at[i].mongo) {
+      pt_sessions_configure(s->at[i].mongo->sessions, mc->max_sessions, mc->session_timeout);
+      pt_health_reconfigure(s->at[i].health, cfg);
+    } else {
+      pt_topology_reconfigure(s->at[i].topology, cfg);
+    }
+  }
+}
+
+bool pt_subject_known(const pt_subject *s) {
+  return s->mongo ? pt_health_current(s->health) != NULL : pt_topology_current(s->topology) != NULL;
+}
+
+void pt_subjects_free(pt_subjects *s) {
+  if (ev_is_active(&s->sweep))
+    ev_timer_stop(s->loop, &s->sweep);
+  for (unsigned i = 0; i < s->n; i++) {
+    pt_mongo_shared *shared = s->at[i].mongo;
+    pt_topology_stop(s->at[i].topology);
+    pt_health_stop(s->at[i].health);
+    if (!shared)
+      continue;
+    if (shared->sessions)
+      pt_sessions_free(shared->sessions);
+    pt_backends_unref(shared->last);
+    free(shared);
+  }
+  free(s->at);
+}

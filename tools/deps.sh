@@ -80,7 +80,7 @@ node_clients() {
   mkdir -p "$dir/node"
   cp tests/e2e/node/package.json "$dir/node/package.json"
   # shellcheck disable=SC2086 # one name or none
-  npm install --prefix "$dir/node" --no-audit --no-fund --no-package-lock --no-save --loglevel=error $node
+  npm install --prefix "$dir/node" --no-audit --no-fund --no-package-lock --no-save --omit=optional --loglevel=error $node
   cp tests/e2e/node/package.json "$dir/node/.pinned"
 }
 
@@ -109,6 +109,7 @@ install_go() {
 # go_program SOURCES PROGRAM: without a Go the tests that need it are skipped, and say so.
 go_program() {
   [ ! -x "$2" ] || [ -n "$(find "$1" -newer "$2")" ] || return 0
+  mkdir -p "$(dirname "$2")"
   out=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
   if go=$(go_for "$1") || { install_go && go=$(go_for "$1"); }; then
     echo "building $2 (downloads its modules the first time)"

@@ -8,7 +8,7 @@ local sample = require "puerta.affinity_sample"
 
 local M = {}
 
-local built_in = { "hybrid", "fingerprint", "session_id", "socket_addr" }
+local built_in = require("puerta.policy_option").affinity.built_in
 local known = { init = "function", identify = "function", pick = "function", sessions = "boolean" }
 local refused = { observe = "is not built yet", tick = "is not built yet" }
 for _, hook in ipairs { "route", "redirect" } do
@@ -47,12 +47,13 @@ function M.load(name, opts, conn, session, backends, key, failures, err)
   if not policy.identify and not policy.pick then error(name .. ": the affinity has no hook: identify or pick", 0) end
   file.init(policy, opts)
   local entries = driver.new(policy, door)
-  local kept = sample.backends(door.backends)
+  door.kept = sample.backends(door.backends) -- alive as long as the view points to it
   try(entries, door)
   sample.nothing(door.backends)
+  door.kept = nil
   ffi.fill(door.conn, ffi.sizeof "pt_conn_view")
   ffi.fill(door.session, ffi.sizeof "pt_session_view")
-  door.key[0], kept = 0, nil
+  door.key[0] = 0
   return entries.identify, entries.pick, policy.sessions == true
 end
 

@@ -261,7 +261,7 @@ static int on_sized(pt_mongo_scan *s, const uint8_t *p, size_t n, uint32_t extra
 static int on_value(pt_mongo_scan *s, const uint8_t *p, size_t n) {
   switch (s->type) {
   case PT_BSON_DOCUMENT:
-    if (s->field == CURSOR && !s->has_cursor) {
+    if (s->field == CURSOR) {
       s->state = DOCUMENT;
       return 0;
     }

@@ -4,7 +4,7 @@ import pymongo
 import pytest
 from bson.int64 import Int64
 from mongo_wire import Wire, greeted, lsid
-from mongos import Trio
+from mongos import DOWN, Trio, landing
 from mongos_scram import verifier
 from pymongo.errors import OperationFailure
 
@@ -72,11 +72,11 @@ def test_a_wrong_backend_password_takes_the_backend_out(start):
     with Trio(2, users=USERS) as own:
         own[0].set(users={"puerta": "changed"})
         p = start.keep(rig.Puerta.for_backends(own.addresses, forward="request", health=HEALTH, backend_auth=BACKEND))
-        p.wait_log(rf"{own[0].port}.*down")
+        p.wait_log(DOWN % own[0].port)
         with greeted(p.port) as w:
             assert {w.command({"whoami": 1, "lsid": lsid()}, "admin")["port"] for _ in range(20)} == {own[1].port}
             own[0].set(users=USERS)
-            p.wait_log(rf"{own[0].port}.*\bup\b")
+            landing(p, own[0])
         assert "gate" not in p.log()
 
 

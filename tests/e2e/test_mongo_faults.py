@@ -11,10 +11,9 @@ import puerta as rig
 import pymongo
 import pytest
 from bson.int64 import Int64
-from cluster import wait_for
 from conftest import SOAK
 from mongo_wire import EXHAUST, awaiting, greeted, lsid
-from mongos import DOWN, UP, Trio
+from mongos import DOWN, Trio, landing
 from pymongo.errors import PyMongoError
 
 HERE = Path(__file__).resolve().parent
@@ -131,11 +130,7 @@ def test_kill_9_under_load(start, trio, driver, affinity):
             p.wait_log(DOWN % m.port, since=at)
             time.sleep(SOAK / 8)
             m.start()
-            p.wait_log(UP % m.port, since=at)
-            since = time.time()
-            with greeted(p.port) as w:  # new sessions; those of the load may stay where they went
-                wait_for("it to be used again", 10, lambda: w.command({"whoami": 1, "lsid": lsid()}, "admin")["port"] == m.port)
-            assert m.log("whoami", since)
+            landing(p, m)  # new sessions; those of the load may stay where they went
 
     assert not under_load(start, trio, driver, harm, f"kill_{driver}_{affinity}", affinity=affinity)
 
@@ -175,7 +170,7 @@ def test_a_hanging_backend_under_load(start, trio, driver):
         p.wait_log(DOWN % trio[0].port, since=at)
         time.sleep(1)
         trio[0].kill(signal.SIGCONT)
-        p.wait_log(UP % trio[0].port, since=at)
+        landing(p, trio[0])
 
     assert not under_load(start, trio, driver, harm, f"stop_{driver}")
 
@@ -224,7 +219,7 @@ def test_transactions_of_a_lost_backend(start, trio):
             p.wait_log(DOWN % m.port, since=at)
             time.sleep(0.3)
             m.start()
-            p.wait_log(UP % m.port, since=at)
+            landing(p, m)
         time.sleep(0.4)
         ended.set()
         for t in threads:
@@ -269,7 +264,7 @@ def test_kill_9_in_connection_mode(start, trio, driver):
             p.wait_log(DOWN % m.port, since=at)
             time.sleep(0.5)
             m.start()
-            p.wait_log(UP % m.port, since=at)
+            landing(p, m)
             time.sleep(0.3)
 
     assert not under_load(start, trio, driver, harm, f"pair_{driver}", forward="connection", affinity="fingerprint")

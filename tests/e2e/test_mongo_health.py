@@ -8,10 +8,10 @@ import puerta as rig
 import pytest
 from cluster import free_port, wait_for
 from mongo_wire import Wire, greeted, lsid
-from mongos import DOWN, UP, Trio
+from mongos import DOWN, UP, Trio, landing
 
-INTERVAL, TIMEOUT, FALL, RISE = 0.3, 0.5, 3, 2
-HEALTH = {"interval": "300ms", "timeout": "500ms", "fall": FALL, "rise": RISE, "jitter": 10, "slow_start": "0s"}
+INTERVAL, TIMEOUT, FALL, RISE = 0.3, 0.3, 3, 2
+HEALTH = {"interval": "300ms", "timeout": "300ms", "fall": FALL, "rise": RISE, "jitter": 10, "slow_start": "0s"}
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def test_a_sick_backend_is_taken_out_and_comes_back(start, trio, what):
     assert ports(p) == {m.port for m in trio if m is not sick}
     at = p.mark()
     heal(sick)
-    p.wait_log(UP % sick.port, since=at)
-    wait_for("it to be used again", 10, lambda: sick.port in ports(p))
+    landing(p, sick)
+    wait_for("a line in the log", 10, lambda: re.search(UP % sick.port, p.log(at)))
 
 
 def test_a_sick_backend_is_out_within_what_is_promised(start, trio):
@@ -99,7 +99,8 @@ def test_require_mongos(start, trio):
     assert ports(p) == {trio[0].port, trio[1].port}
     at = p.mark()
     trio[2].set(hello_fields={})
-    p.wait_log(UP % trio[2].port, since=at)
+    landing(p, trio[2])
+    assert re.search(UP % trio[2].port, p.log(at))
 
 
 def test_a_server_that_does_not_speak_the_protocol(start, trio):
@@ -161,7 +162,7 @@ def test_slow_start(start, trio):
     trio[0].kill()
     p.wait_log(DOWN % trio[0].port, since=at)
     trio[0].start()
-    p.wait_log(UP % trio[0].port, since=at)
+    landing(p, trio[0])
     with greeted(p.port) as w:
         got = [w.command({"whoami": 1, "lsid": lsid()}, "admin")["port"] for _ in range(300)]
     assert got.count(trio[0].port) < 60, got.count(trio[0].port)  # a fair share is 100

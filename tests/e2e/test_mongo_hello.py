@@ -13,7 +13,7 @@ from bson.int64 import Int64
 from cluster import wait_for
 from conftest import Starter
 from mongo_wire import EXHAUST, QUERY, Wire, awaiting, client_document, greeted, lsid
-from mongos import Trio
+from mongos import DOWN, Trio
 
 HERE = Path(__file__).resolve().parent
 FAST = {"interval": "100ms", "timeout": "1s", "fall": 1, "rise": 1, "slow_start": "0s", "jitter": 0}
@@ -127,7 +127,7 @@ def test_a_lost_backend_does_not_end_the_wait(start):
             version = w.hello(client=False)["topologyVersion"]
             at = p.mark()
             own[0].kill()
-            p.wait_log(rf"{own[0].port}.* down", since=at)
+            p.wait_log(DOWN % own[0].port, since=at)
             r = w.hello(client=False, **awaiting(version, 200))
             assert r["ok"] == 1 and r["topologyVersion"] == version and r["msg"] == "isdbgrid"
 
@@ -174,8 +174,8 @@ def test_no_service_id_for_others(balanced):
 
 def test_node_load_balanced(balanced, trio):
     trio.shards("drop", ns="balanced.pairs")
-    p = subprocess.run(["node", str(HERE / "mongo_node/balanced.js"), f"mongodb://127.0.0.1:{balanced.port}/"], capture_output=True, text=True, timeout=60,
-                       env=os.environ)
+    uri = f"mongodb://127.0.0.1:{balanced.port}/?loadBalanced=true"
+    p = subprocess.run(["node", str(HERE / "mongo_node/balanced.js"), uri], capture_output=True, text=True, timeout=60, env=os.environ)
     assert p.returncode == 0, p.stdout + p.stderr
     assert len(json.loads(p.stdout)["ports"]) > 1
 

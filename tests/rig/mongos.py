@@ -2,6 +2,7 @@
 import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import bson
 from cluster import free_port, wait_for
-from mongo_wire import Wire
+from mongo_wire import Wire, greeted, lsid
 
 HERE = Path(__file__).resolve().parent
 DOWN, UP = r"backend 127\.0\.0\.1:%s\b.* down", r"backend 127\.0\.0\.1:%s\b.* up\b"  # lines of puerta's log; a port in place of %s
@@ -30,6 +31,15 @@ def unix(path, timeout=20):
     s.settimeout(timeout)
     s.connect(str(path))
     return s
+
+
+def landing(puerta, mongos):
+    """Waits until new clients and sessions of a puerta reach this one; by name or by session, whatever it places by."""
+    def one():
+        with greeted(puerta.port, f"landing {random.random()}") as w:
+            return w.command({"whoami": 1, "lsid": lsid()}, "admin").get("port") == mongos.port
+
+    wait_for(f"clients to reach {mongos.port}", 20, one, every=0.02)
 
 
 class Mongos:

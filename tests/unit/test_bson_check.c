@@ -98,6 +98,7 @@ static void lengths_of_values(void **state) {
       D("\6\0\0\0\0\0", -EPROTO), /* ends early */
       D("\15\0\0\0\2a\0\1\0\0\0\0\0", 0), /* "" */
       D("\15\0\0\0\2a\0\0\0\0\0\0\0", -EPROTO), /* a string without its NUL */
+      D("\17\0\0\0\2a\0\0\0\0\0\12b\0\0", -EPROTO), /* of which its length makes one */
       D("\15\0\0\0\2a\0\2\0\0\0a\0", -EPROTO), /* its NUL is the document's */
       D("\15\0\0\0\2a\0\377\377\377\377\0\0", -EPROTO),
       D("\15\0\0\0\5a\0\0\0\0\0\0\0", 0), /* no bytes */

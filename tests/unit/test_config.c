@@ -1,4 +1,5 @@
 /* A configuration file through the modules embedded in the binary into the core's tree, and what a reload may change. */
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "core/config.h"
 #include "script/config_lua.h"
 #include "script/state.h"
+#include "wire/mongo_compress.h"
 
 static char dir[] = "/tmp/puerta-config-XXXXXX";
 static char path[64];
@@ -100,6 +102,10 @@ static void defaults(void **state) {
   pt_config_unref(c);
 }
 
+#define VERIFIER                                                                                                                 \
+  "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"                                    \
+  "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
 static const char everything[] =
     "local p = require 'puerta'\n"
     "return p.config {\n"
@@ -115,9 +121,137 @@ static const char everything[] =
     "      connect_timeout = '12ms', request_timeout = '13ms', retry_interval = '14ms', max_bulk = '15MiB', stream_above = "
     "'1MB',\n"
     "      max_pipeline = 17, client_buffer = '5GiB', max_request = '19MiB', node_backlog = '20MiB' },\n"
-    "    p.mongodb { bind = '127.0.0.1:21', backends = { p.backend { 'm:22' }, p.backend { 'n:23', weight = 2 } } },\n"
+    "    p.mongodb { bind = '127.0.0.1:21', backends = { p.backend { 'm:22' }, p.backend { 'n:23', weight = 2, drain = true } "
+    "},\n"
+    "      forward = 'request', session_timeout = '1s', max_sessions = 2, prefix = { v4 = 3, v6 = 4 }, fingerprint_ip = false,\n"
+    "      affinity = p.policy('hybrid', { pick = 'round_robin' }),\n"
+    "      pool = { min = 5, max = 6, idle = '7s', wait = '80ms', queue = 9 }, buffer = '1MiB',\n"
+    "      timeouts = { connect = '11ms', handshake = '12ms', idle = '31m', request = '13ms' },\n"
+    "      health = { interval = '14ms', timeout = '15ms', jitter = 16, rise = 17, fall = 18, retries = 9, slow_start = '0s',\n"
+    "        require_mongos = true, resolve = '19s' },\n"
+    "      proxy_protocol = { from = { '10.1.2.3/9', '::1', 'fd00::ff/120' } },\n"
+    "      auth = { user = 'app', verifier = '" VERIFIER "' },\n"
+    "      backend_auth = { user = 'b', password = 'four', source = 'db', mechanism = 'SCRAM-SHA-256' },\n"
+    "      compression = { 'snappy', 'zstd' } },\n"
     "  },\n"
     "}\n";
+
+static void mongodb_defaults(void **state) {
+  (void)state;
+  pt_config *c = load("local p = require 'puerta'\n"
+                      "return p.config { listeners = {\n"
+                      "  p.mongodb { bind = '*:27017', backends = { p.backend { 'mongos:27018' } } } } }\n");
+  const pt_listener_config *l = c->listeners;
+  char where[80];
+  snprintf(where, sizeof where, "%s:3", path);
+  assert_int_equal(l->kind, PT_LISTENER_MONGODB);
+  assert_string_equal(l->name, "mongodb-27017");
+  assert_string_equal(l->policy.name, "hybrid");
+  assert_string_equal(l->policy.opts, "{}");
+  assert_string_equal(l->policy.where, where);
+  assert_int_equal(l->backlog, 1024);
+  const pt_mongo_config *m = l->mongo;
+  assert_non_null(m);
+  assert_int_equal(m->nbackends, 1);
+  assert_hostport(&m->backends->at, "mongos", 27018);
+  assert_int_equal(m->backends->weight, 1);
+  assert_false(m->backends->drain);
+  assert_false(m->per_request);
+  assert_int_equal(m->session_timeout, 30 * 60 * 1000);
+  assert_int_equal(m->max_sessions, 100000);
+  assert_int_equal(m->prefix_v4, 32);
+  assert_int_equal(m->prefix_v6, 64);
+  assert_true(m->fingerprint_ip);
+  assert_int_equal(m->connect_timeout, 1000);
+  assert_int_equal(m->handshake_timeout, 10000);
+  assert_int_equal(m->idle_timeout, 3600000);
+  assert_int_equal(m->request_timeout, 0);
+  assert_int_equal(m->buffer, 256 << 10);
+  assert_int_equal(m->health_interval, 2000);
+  assert_int_equal(m->health_timeout, 1000);
+  assert_int_equal(m->health_jitter, 10);
+  assert_int_equal(m->health_rise, 2);
+  assert_int_equal(m->health_fall, 2);
+  assert_int_equal(m->health_retries, 0);
+  assert_int_equal(m->slow_start, 30000);
+  assert_false(m->require_mongos);
+  assert_int_equal(m->resolve, 30000);
+  assert_int_equal(m->ntrusted + m->nusers + m->compressors + m->backend_mechanism, 0);
+  assert_int_equal(m->proxy_send, PT_PROXY_OFF);
+  assert_null(m->backend_user);
+  assert_null(m->backend_password);
+  pt_config_unref(c);
+  c = load("local p = require 'puerta'\n"
+           "return p.config { listeners = { p.mongodb { bind = '*:1', backends = { p.backend { 'a:1' } }, forward = 'request',\n"
+           "  backend_auth = { user = 'u', password = 'p', mechanism = 'SCRAM-SHA-1' } },\n"
+           "  p.mongodb { bind = '*:2', backends = { p.backend { 'a:1' } }, proxy_protocol = { send = 'v2' },\n"
+           "    backend_auth = { user = 'u', password = 'p' } } } }\n");
+  m = c->listeners[0].mongo;
+  assert_true(m->per_request);
+  assert_int_equal(m->pool_min, 0);
+  assert_int_equal(m->pool_max, 16);
+  assert_int_equal(m->pool_idle, 600000);
+  assert_int_equal(m->pool_wait, 5000);
+  assert_int_equal(m->pool_queue, 10000);
+  assert_string_equal(m->backend_source, "admin");
+  assert_int_equal(m->backend_mechanism, 1);
+  m = c->listeners[1].mongo;
+  assert_int_equal(m->proxy_send, PT_PROXY_V2);
+  assert_int_equal(m->backend_mechanism, 0);
+  pt_config_unref(c);
+}
+
+static void assert_range(const pt_cidr *range, const char *ip, unsigned bits) {
+  uint8_t expected[16];
+  assert_int_equal(inet_pton(AF_INET6, ip, expected), 1);
+  assert_memory_equal(range->ip, expected, 16);
+  assert_int_equal(range->bits, bits);
+}
+
+static void assert_mongo(const pt_mongo_config *m) {
+  assert_int_equal(m->nbackends, 2);
+  assert_hostport(&m->backends[1].at, "n", 23);
+  assert_int_equal(m->backends[1].weight, 2);
+  assert_true(m->backends[1].drain);
+  assert_true(m->per_request);
+  assert_int_equal(m->session_timeout, 1000);
+  assert_int_equal(m->max_sessions, 2);
+  assert_int_equal(m->prefix_v4, 3);
+  assert_int_equal(m->prefix_v6, 4);
+  assert_false(m->fingerprint_ip);
+  assert_int_equal(m->pool_min, 5);
+  assert_int_equal(m->pool_max, 6);
+  assert_int_equal(m->pool_idle, 7000);
+  assert_int_equal(m->pool_wait, 80);
+  assert_int_equal(m->pool_queue, 9);
+  assert_int_equal(m->buffer, 1 << 20);
+  assert_int_equal(m->connect_timeout, 11);
+  assert_int_equal(m->handshake_timeout, 12);
+  assert_int_equal(m->idle_timeout, 31 * 60000);
+  assert_int_equal(m->request_timeout, 13);
+  assert_int_equal(m->health_interval, 14);
+  assert_int_equal(m->health_timeout, 15);
+  assert_int_equal(m->health_jitter, 16);
+  assert_int_equal(m->health_rise, 17);
+  assert_int_equal(m->health_fall, 18);
+  assert_int_equal(m->health_retries, 9);
+  assert_int_equal(m->slow_start, 0);
+  assert_true(m->require_mongos);
+  assert_int_equal(m->resolve, 19000);
+  assert_int_equal(m->ntrusted, 3);
+  assert_range(&m->trusted[0], "::ffff:10.0.0.0", 96 + 9);
+  assert_range(&m->trusted[1], "::1", 128);
+  assert_range(&m->trusted[2], "fd00::", 120);
+  assert_int_equal(m->proxy_send, PT_PROXY_OFF);
+  assert_int_equal(m->nusers, 1);
+  assert_string_equal(m->users->name, "app");
+  assert_string_equal(m->users->verifier, VERIFIER);
+  assert_string_equal(m->backend_user, "b");
+  assert_string_equal(m->backend_password, "four");
+  assert_string_equal(m->backend_source, "db");
+  assert_int_equal(m->backend_mechanism, 256);
+  assert_int_equal(m->compressors, 1 << PT_COMPRESS_SNAPPY | 1 << PT_COMPRESS_ZSTD);
+}
 
 static void every_option(void **state) {
   (void)state;
@@ -167,9 +301,12 @@ static void every_option(void **state) {
   l++;
   assert_int_equal(l->kind, PT_LISTENER_MONGODB);
   assert_string_equal(l->name, "mongodb-21");
-  assert_int_equal(l->mongo->nbackends, 2);
-  assert_hostport(&l->mongo->backends[1].at, "n", 23);
-  assert_null(l->policy.name);
+  assert_string_equal(l->policy.name, "hybrid");
+  assert_string_equal(l->policy.opts, "{[\"pick\"]=\"round_robin\"}");
+  assert_non_null(strstr(l->policy.where, "/c.lua:15"));
+  assert_null(l->backend_user);
+  assert_null(c->listeners->mongo);
+  assert_mongo(l->mongo);
   pt_config *other = pt_config_ref(c);
   pt_config_unref(c);
   assert_string_equal(other->listeners->users[0].password, "one");
@@ -228,6 +365,8 @@ static void the_dump_is_a_configuration(void **state) {
   write_file(everything);
   assert_int_equal(pt_config_dump(path, NULL, &first, &errors), 0);
   assert_null(strstr(first, "three"));
+  assert_null(strstr(first, "four"));
+  assert_null(strstr(first, VERIFIER));
   assert_non_null(strstr(first, "***"));
   write_file(first);
   assert_int_equal(pt_config_dump(path, NULL, &second, &errors), 0);
@@ -257,9 +396,10 @@ static void a_policy_beside_the_file(void **state) {
 /* ---- what a reload may change ---- */
 
 /* One other value for each option: of the whole, and of the listener. */
-static const struct change {
+struct change {
   const char *option, *top, *body;
-} changes[] = {
+};
+static const struct change redis_changes[] = {
     {"workers", "workers = 2,", ""},
     {"log", "log = { level = 'warn', format = 'json' },", ""},
     {"drain_timeout", "drain_timeout = '7s',", ""},
@@ -287,12 +427,29 @@ static const struct change {
     {"remap", "", "remap = { ['a:1'] = 'b:1' }"},
     {"backlog", "", "backlog = 7"},
 };
-enum {
-  NCHANGES = sizeof changes / sizeof *changes
+static const struct change mongo_changes[] = {
+    {"bind", "", "bind = '*:2'"},
+    {"backends", "", "backends = { p.backend { 'b:1' } }"},
+    {"name", "", "name = 'other'"},
+    {"forward", "", "forward = 'connection'"},
+    {"affinity", "", "affinity = 'socket_addr'"},
+    {"session_timeout", "", "session_timeout = '7s'"},
+    {"max_sessions", "", "max_sessions = 7"},
+    {"prefix", "", "prefix = { v4 = 7 }"},
+    {"fingerprint_ip", "", "fingerprint_ip = false"},
+    {"pool", "", "pool = { max = 7 }"},
+    {"timeouts", "", "timeouts = { connect = '7s' }"},
+    {"buffer", "", "buffer = '7MiB'"},
+    {"health", "", "health = { rise = 7 }"},
+    {"proxy_protocol", "", "proxy_protocol = { from = { '::1' } }"},
+    {"auth", "", "auth = { user = 'u', verifier = '" VERIFIER "' }"},
+    {"backend_auth", "", "backend_auth = { user = 'u', password = 'p' }"},
+    {"compression", "", "compression = { 'zlib' }"},
+    {"backlog", "", "backlog = 7"},
 };
 
 /* The one listener with the change in place of the option it changes. */
-static pt_config *load_changed(const struct change *ch) {
+static pt_config *load_redis(const struct change *ch) {
   char text[1024];
   const char *option = ch ? ch->option : "", *body = ch && ch->body ? ch->body : "";
   snprintf(text, sizeof text,
@@ -304,36 +461,46 @@ static pt_config *load_changed(const struct change *ch) {
   return load(text);
 }
 
-/* What the schema says of each option of puerta.config and puerta.redis: "name 0|1" lines. */
+static pt_config *load_mongo(const struct change *ch) {
+  char text[1024];
+  const char *option = ch ? ch->option : "";
+  snprintf(text, sizeof text, "local p = require 'puerta'\nreturn p.config { listeners = { p.mongodb { %s %s %s %s %s } } }\n",
+           strcmp(option, "bind") ? "bind = '*:1'," : "", strcmp(option, "backends") ? "backends = { p.backend { 'a:1' } }," : "",
+           strcmp(option, "name") ? "name = 'same'," : "", strcmp(option, "forward") ? "forward = 'request'," : "",
+           ch ? ch->body : "");
+  return load(text);
+}
+
+/* What the schema says of each option of the groups in `wanted`: "name 0|1" lines. */
 static const char schema_script[] =
     "local out = {}\n"
     "for _, entry in ipairs(require('puerta.schema').groups) do\n"
-    "  if entry[1] == 'puerta.config' or entry[1] == 'puerta.redis' then\n"
+    "  if wanted[entry[1]] then\n"
     "    for _, o in ipairs(entry[2].options) do out[#out + 1] = o[1] .. (o.restart and ' 1' or ' 0') end\n"
     "  end\n"
     "end\n"
     "return out\n";
 
-static void restart_options_are_those_of_the_schema(void **state) {
-  (void)state;
-  pt_config *was = load_changed(NULL);
+/* Every option of the groups, changed as in changes: refused by name when the schema says restart, else not. */
+static void compare(const char *wanted, const struct change *changes, int n, pt_config *(*load_one)(const struct change *)) {
+  pt_config *was = load_one(NULL);
   lua_State *L = pt_state_new(NULL);
   assert_non_null(L);
-  if (luaL_dostring(L, schema_script))
+  if (luaL_dostring(L, wanted) || luaL_dostring(L, schema_script))
     fail_msg("%s", lua_tostring(L, -1));
-  assert_int_equal(lua_objlen(L, -1), NCHANGES);
-  for (int i = 1; i <= NCHANGES; i++) {
+  assert_int_equal(lua_objlen(L, -1), n);
+  for (int i = 1; i <= n; i++) {
     char name[64], err[64] = "", expected[80];
     int restart;
     lua_rawgeti(L, -1, i);
     assert_int_equal(sscanf(lua_tostring(L, -1), "%63s %d", name, &restart), 2);
     lua_pop(L, 1);
     const struct change *ch = changes;
-    while (ch < changes + NCHANGES && strcmp(ch->option, name))
+    while (ch < changes + n && strcmp(ch->option, name))
       ch++;
-    if (ch == changes + NCHANGES)
+    if (ch == changes + n)
       fail_msg("%s: not tested", name);
-    pt_config *is = load_changed(ch);
+    pt_config *is = load_one(ch);
     int rc = pt_config_restart_diff(was, is, err, sizeof err);
     snprintf(expected, sizeof expected, "%s%s", ch->body && *ch->body ? "listeners[1]." : "", name);
     if (rc != (restart ? -1 : 0) || strcmp(err, restart ? expected : ""))
@@ -342,6 +509,13 @@ static void restart_options_are_those_of_the_schema(void **state) {
   }
   lua_close(L);
   pt_config_unref(was);
+}
+#define COMPARE(wanted, changes, load_one) compare("wanted = " wanted, changes, sizeof changes / sizeof *changes, load_one)
+
+static void restart_options_are_those_of_the_schema(void **state) {
+  (void)state;
+  COMPARE("{ ['puerta.config'] = true, ['puerta.redis'] = true }", redis_changes, load_redis);
+  COMPARE("{ ['puerta.mongodb'] = true }", mongo_changes, load_mongo);
 }
 
 static void a_listener_of_another_kind(void **state) {
@@ -378,6 +552,7 @@ static void embedded_modules_come_first(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(defaults),
+      cmocka_unit_test(mongodb_defaults),
       cmocka_unit_test(every_option),
       cmocka_unit_test(errors_in_full),
       cmocka_unit_test(a_broken_lua_path),

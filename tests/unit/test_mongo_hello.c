@@ -144,16 +144,17 @@ static void lengths(void **state) {
   while (client_of("a", 1, pad) == 0 && h.client_len < 512)
     pad++;
   assert_int_equal(h.client_len, 512);
+  assert_int_equal(client_of("a", 1, pad), 0);
   assert_int_equal(client_of("a", 1, pad + 1), -EPROTO);
   assert_string_equal(why, "hello: client is larger than 512 bytes");
   /* What is too long for its place is cut, between characters. */
-  char s[600] = "{\"hello\": 1, \"saslSupportedMechs\": \"";
+  char s[600] = "{\"hello\": 1, \"saslSupportedMechs\": \"a";
   for (int i = 0; i < 100; i++)
     strcat(s, "\xe2\x82\xac");
   strcat(s, "\"}");
   assert_int_equal(client(s), 0);
-  assert_int_equal(strlen(h.sasl_user), 255);
-  assert_true(bson_utf8_validate(h.sasl_user, 255, false));
+  assert_int_equal(strlen(h.sasl_user), 1 + 84 * 3);
+  assert_true(bson_utf8_validate(h.sasl_user, strlen(h.sasl_user), false));
   /* A NUL inside ends a text. */
   assert_int_equal(client_of("ab\0cd", 5, 0), 0);
   assert_string_equal(h.app, "ab");
@@ -295,6 +296,8 @@ static void other_servers(void **state) {
                    0);
   assert_true(sh.ok && sh.writable && !sh.isdbgrid);
   assert_int_equal(sh.max_message, 48000000);
+  assert_int_equal(server("{\"ismaster\": true, \"isWritablePrimary\": false, \"ok\": true}"), 0);
+  assert_true(sh.ok && sh.writable);
   assert_int_equal(server("{\"ok\": 0.0, \"errmsg\": \"shutting down\", \"code\": 91, \"codeName\": \"ShutdownInProgress\"}"), 0);
   assert_true(!sh.ok && sh.code == 91);
   assert_string_equal(sh.errmsg, "shutting down");
@@ -313,6 +316,12 @@ static void other_servers(void **state) {
   assert_int_equal(server(s), 0);
   assert_true(strlen(sh.sasl_mechs) < sizeof sh.sasl_mechs);
   assert_string_equal(strrchr(sh.sasl_mechs, ' '), " A-LONG-MECHANISM");
+  for (int n = 62; n <= 64; n++) {
+    snprintf(s, sizeof s, "{\"saslSupportedMechs\": [\"%0*d\", \"%064d\"], \"ok\": 1}", n, 1, 1);
+    assert_int_equal(server(s), 0);
+    assert_int_equal(strlen(sh.sasl_mechs), n + (n == 62 ? 1 + 64 : 0));
+    assert_int_equal(sh.code, 0);
+  }
 }
 
 static const uint8_t service[12] = "serviceID123";

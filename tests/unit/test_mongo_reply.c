@@ -109,6 +109,13 @@ static void the_id_may_be_changed(void **state) {
   assert_int_equal(used + more, t.n);
   assert_true(s.cursor == 5); /* as the backend gave it */
   assert_true(feed(t.p, t.n, t.n).s.cursor == 77);
+  /* There is one id. */
+  make_msg(
+      &t, 0,
+      "{\"cursor\": {\"id\": {\"$numberLong\": \"5\"}, \"id\": {\"$numberLong\": \"6\"}}, \"cursor\": {\"id\": {\"$numberLong\": "
+      "\"7\"}}, \"ok\": 1}");
+  found f = everywhere();
+  assert_true(f.cursors == 1 && f.s.cursor == 5);
   /* Nothing behind the end is touched before the scan is made ready for the next. */
   assert_int_equal(pt_mongo_scan_feed(&s, t.p, t.n, MAX, &used, &at), PT_SCAN_END);
   assert_int_equal(used, 0);
@@ -270,12 +277,31 @@ static void what_is_no_reply(void **state) {
   make_msg(&t, 0, body);
   t.p[25] = 0; /* an end before the end */
   bad();
+  make_reply(&t, body);
+  t.p[40] = 0;
+  bad();
   make_msg(&t, 0, body);
   t.p[t.n - 1] = 1; /* no end at the end */
   bad();
   make_msg(&t, 0, "{\"a\": {\"$regularExpression\": {\"pattern\": \"xxx\", \"options\": \"\"}}}");
   t.p[t.n - 3] = t.p[t.n - 2] = 'x'; /* no end of a string */
   bad();
+  static const char *documents[] = {
+      "\14\0\0\0\2a\0\0\0\0\0", /* a string of length 0 */
+      "\10\0\0\0\12abc", /* a key without an end */
+      "\14\0\0\0\22a\0\1\1\1\1", /* an int64 that is too short */
+      "\15\0\0\0\22ok\0\1\1\1\1", /* one that matters */
+  };
+  for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
+    for (int behind = 0; behind < 2; behind++) {
+      begin_msg(&t, 0);
+      put8(&t, 0);
+      put(&t, documents[i], (size_t)documents[i][0] - (i != 1));
+      put(&t, "", i != 1);
+      end(&t);
+      put(&t, "another message", behind ? 15 : 0);
+      bad();
+    }
   /* The end of "cursor" is behind that of the body. */
   make_msg(&t, 0, "{\"cursor\": {\"id\": {\"$numberLong\": \"5\"}}}");
   set32(&t, 33, 18);

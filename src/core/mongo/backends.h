@@ -10,7 +10,7 @@
 
 enum {
   PT_MAX_BACKENDS = 256,
-  PT_BACKEND_IDS = 4096, /* stable ids of a process: names are rarely changed; beyond it a reload is refused */
+  PT_BACKEND_IDS = 4096, /* stable ids of a process: names are rarely changed; new ones beyond it are left out */
   PT_BACKEND_NONE = 0xffffffff
 };
 
@@ -20,9 +20,10 @@ typedef struct pt_backend {
   pt_address address; /* len 0: not resolved */
   unsigned weight; /* 1..1000 */
   bool up; /* passes its checks */
+  bool legacy; /* understands isMaster in OP_QUERY alone */
   bool draining; /* by the configuration: gets nothing new */
   uint64_t up_since; /* ns; for slow start; 0: up since the start */
-  uint32_t epoch; /* rises each time it comes up again: what it held before is lost */
+  uint32_t epoch; /* rises each time it comes up again, or another process answers in its place: what it held before is lost */
   char why[128]; /* why it is down; "" */
   pt_server_hello hello; /* its last good one */
 } pt_backend;

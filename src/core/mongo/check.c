@@ -9,6 +9,21 @@
 
 /* ---- up and down ---- */
 
+/* Logs the state when the log has said something else, each state once a second at most: one that flaps does not fill the log, and what was left out is told
+ * with a later round. */
+static void tell(pt_check *c) {
+  uint64_t now = pt_now_ns(), *after = &c->tell_after[c->b.up];
+  if ((c->b.up ? c->told_up : c->told_down) || now < *after)
+    return;
+  *after = now + 1000000000u;
+  c->told_up = c->b.up;
+  c->told_down = !c->b.up;
+  if (c->b.up)
+    pt_info("health", "listener %s: backend %s is up", c->env->lc->name, c->b.name);
+  else
+    pt_warn("health", "listener %s: backend %s is down: %s", c->env->lc->name, c->b.name, c->b.why);
+}
+
 static void go_up(pt_check *c) {
   c->b.up = true;
   c->b.why[0] = 0;
@@ -16,14 +31,14 @@ static void go_up(pt_check *c) {
     c->b.up_since = pt_now_ns();
     c->b.epoch++;
   }
-  pt_log_every(&c->told_up, PT_LOG_INFO, "health", "listener %s: backend %s is up", c->env->lc->name, c->b.name);
+  tell(c);
 }
 
 static void go_down(pt_check *c, const char *why) {
   c->b.up = false;
   c->was_down = true;
   snprintf(c->b.why, sizeof c->b.why, "%s", why);
-  pt_log_every(&c->told_down, PT_LOG_WARN, "health", "listener %s: backend %s is down: %s", c->env->lc->name, c->b.name, why);
+  tell(c);
 }
 
 /* A bad round. Returns true when b has changed. */
@@ -64,9 +79,10 @@ static bool is_another(pt_check *c, const pt_server_hello *is) {
 static bool count_good(pt_check *c) {
   const pt_server_hello *is = &c->probe.greet.hello;
   bool another = is_another(c, is);
-  bool changed = another || !pt_backends_same_view(&c->b.hello, is);
+  bool changed = another || c->b.legacy != c->probe.legacy || !pt_backends_same_view(&c->b.hello, is);
   c->b.epoch += another;
   c->b.hello = *is;
+  c->b.legacy = c->probe.legacy;
   c->b.address = c->probe.to;
   c->bad = 0;
   c->good++;
@@ -96,6 +112,7 @@ static void end_round(pt_check *c, const char *why) {
   bool first = !c->probed;
   c->probed = true;
   c->waiting = false;
+  tell(c);
   schedule(c);
   if (changed || first)
     c->env->changed(c);
@@ -107,6 +124,10 @@ static void on_probe(pt_probe *p, bool good) {
   pt_check *c = p->owner;
   if (good) {
     end_round(c, NULL);
+  } else if (p->ours && c->b.up) {
+    pt_log_every(&c->told_ours, PT_LOG_WARN, "health", "listener %s: backend %s cannot be checked: %s", c->env->lc->name,
+                 c->b.name, p->error);
+    schedule(c);
   } else if (c->addresses) {
     c->addresses--;
     c->cur = (c->cur + 1) % c->nat;

@@ -41,7 +41,9 @@ struct pt_check {
   unsigned addresses, retries; /* left to try in this round */
   unsigned good, bad; /* rounds in a row */
   uint64_t started; /* ns; the round */
-  pt_log_rate told_up, told_down, told_restart;
+  bool told_up, told_down; /* what the log said last */
+  uint64_t tell_after[2]; /* ns: down, up; one line a second */
+  pt_log_rate told_restart, told_ours;
 };
 
 /* "host:port" as backends are called. */

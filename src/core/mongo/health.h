@@ -5,7 +5,11 @@
  * writable, and, with require_mongos, msg is "isdbgrid". rise good ones in a row make a backend up, fall bad ones down; a bad probe is repeated at once up to
  * retries times within its round. The interval is jittered. A hint (a worker met an error) probes at once, at most every 100 ms per backend, and counts as a bad
  * round: with fall 1 the backend is down at once, else after fall. A closed or refused connection is known at once, a hang after timeout: a dead backend is out within interval x fall + timeout.
- * Before the first round has ended, nothing is published; a backend that passes its first probe is up without waiting for rise.
+ * Before the first round of every backend has ended, or health_timeout has passed, nothing is published; nor while new ones of a reload are in it.
+ * A backend that passes its first probe is up without waiting for rise. A probe that fails for want of descriptors or memory here says nothing of the backend.
+ *
+ * A name keeps its address while the name service still gives it, or gives none; another is used once it has passed a probe. Names are looked up at the start,
+ * every mc->resolve, and with each round of a backend that is down, which is tried at all its addresses.
  */
 #ifndef PT_CORE_MONGO_HEALTH_H
 #define PT_CORE_MONGO_HEALTH_H

@@ -78,7 +78,8 @@ static void append_version(bson_t *doc, const uint8_t *process_id, int64_t count
 void pt_local_hello(bson_t *doc, const pt_local_facts *f, const pt_client_hello *h) {
   const pt_server_hello *s = f->hello;
   bson_append_bool(doc, h->legacy ? "ismaster" : "isWritablePrimary", -1, true);
-  bson_append_bool(doc, "helloOk", -1, true);
+  if (h->hello_ok)
+    bson_append_bool(doc, "helloOk", -1, true);
   append_version(doc, f->process_id, f->counter);
   if (s->isdbgrid)
     bson_append_utf8(doc, "msg", -1, "isdbgrid", -1);

@@ -90,21 +90,19 @@ void pt_pair_look(pt_mongo_client *c) {
   p->down = i >= 0 && !all->at[i].up;
 }
 
-/* Its backend gets nothing new, or does not work. A client that has not authenticated goes on with another one, which it is given when it next asks;
- * what waits for a backend that is down waits no longer than the checks have taken to say so. */
+/* Its backend gets nothing new, or does not work: what is idle goes, a monitor asks another one. What waits for a backend that is down waits no longer
+ * than the checks have taken to say so. */
 static void leave(pt_mongo_client *c, uint64_t quiet) {
   pt_pair *p = c->pair;
   const pt_mongo_config *mc = c->mongo->mc;
-  uint64_t grace = mc->health_interval * mc->health_fall + mc->health_timeout;
-  bool idle = quiet > QUIET_MS * (uint64_t)PT_NS_PER_MS && pt_pair_idle(c);
-  if (idle && p->movable && !p->n)
-    pt_pair_detach(c), pt_pair_watch(c);
-  else if (idle && p->n) /* a monitor: asks another one */
-    pt_pair_lost(c, p->down ? c->backend : PT_BACKEND_NONE, "it is draining");
+  uint64_t grace = (mc->health_interval * mc->health_fall + mc->health_timeout) * PT_NS_PER_MS;
+  bool idle = quiet > (uint64_t)QUIET_MS * PT_NS_PER_MS && pt_pair_idle(c);
+  if (p->down && (idle || (p->n && quiet > grace)))
+    pt_pair_lost(c, c->backend, "it is down");
+  else if (idle && p->n)
+    pt_pair_lost(c, PT_BACKEND_NONE, "it is draining");
   else if (idle)
     pt_mongo_client_close(c, "its backend is draining");
-  else if (p->down && p->n && quiet > grace * PT_NS_PER_MS)
-    pt_pair_lost(c, c->backend, "it is down");
 }
 
 void pt_pair_tick(pt_mongo_client *c) {

@@ -12,7 +12,7 @@ void pt_pair_open(pt_mongo_client *c, uint32_t not ) {
   pt_pair *p = c->pair;
   pt_mongo *m = c->mongo;
   for (;;) {
-    bool more = m->backends && p->tries < m->backends->n;
+    bool more = m->backends && p->tries < 2 * m->backends->n; /* one avoided for a while may come round again */
     int i = more ? pt_place_connection(c, not ) : -1;
     if (i < 0) {
       p->tries = 0;
@@ -140,17 +140,39 @@ static int service_id(pt_mongo_client *c, const pt_server_hello *s, uint8_t id[1
   return e;
 }
 
-/* Gives the doc of a reply to whoever waits for a hello: in the opcode of its request, in the chain of its stream, which ends. */
-static int answer_waiting(pt_mongo_client *c, const pt_mongo_message *m) {
+/* The stream of a monitor goes on at this backend: asked for in its name, by the id that its next reply has to name. */
+static int stream_on(pt_mongo_client *c, pt_ask *a, const pt_server_hello *s) {
+  bson_t doc = BSON_INITIALIZER, version;
+  bson_oid_t process;
+  bson_oid_init_from_data(&process, s->process_id);
+  BSON_APPEND_INT32(&doc, "hello", 1);
+  BSON_APPEND_DOCUMENT_BEGIN(&doc, "topologyVersion", &version);
+  BSON_APPEND_OID(&version, "processId", &process);
+  BSON_APPEND_INT64(&version, "counter", s->counter);
+  bson_append_document_end(&doc, &version);
+  BSON_APPEND_INT64(&doc, "maxAwaitTimeMS", a->cursor);
+  BSON_APPEND_UTF8(&doc, "$db", "admin");
+  int e = pt_mongo_answer(&c->pair->out, &c->mongo->worker->pool, PT_OP_MSG, a->id, 0, PT_MSG_EXHAUST, &doc);
+  bson_destroy(&doc);
+  return e;
+}
+
+/* Gives the document of a reply to the hello that waits: in the opcode of its request, in the chain of its stream. */
+static int answer_waiting(pt_mongo_client *c, const pt_mongo_message *m, const pt_server_hello *s) {
   pt_pair *p = c->pair;
-  const pt_ask *a = pt_pair_ask(p, 0);
+  pt_ask *a = pt_pair_ask(p, 0);
   bson_t doc;
+  bool more = (a->flags & PT_ASK_EXHAUST) && a->cursor > 0 && s->has_topology_version;
   if (!bson_init_static(&doc, m->body, m->body_len))
     return -EPROTO;
-  int e = pt_mongo_answer(&c->out, &c->mongo->worker->pool, a->opcode, m->h.request_id, a->id, 0, &doc);
-  if (!e)
-    pt_pair_answered(p);
-  return e;
+  int e = pt_mongo_answer(&c->out, &c->mongo->worker->pool, a->opcode, m->h.request_id, a->id, more ? PT_MSG_MORE : 0, &doc);
+  if (e)
+    return e;
+  a->id = m->h.request_id;
+  if (more)
+    return stream_on(c, a, s);
+  pt_pair_answered(p);
+  return 0;
 }
 
 int pt_pair_hello_reply(pt_mongo_client *c, const uint8_t *bytes, uint32_t n) {
@@ -183,7 +205,7 @@ int pt_pair_hello_reply(pt_mongo_client *c, const uint8_t *bytes, uint32_t n) {
     if (!e && p->n)
       pt_pair_answered(p);
   } else if (pt_pair_only_hello(p)) {
-    e = answer_waiting(c, &m);
+    e = answer_waiting(c, &m, &s);
   }
   if (e)
     return e;

@@ -43,7 +43,7 @@ typedef struct pt_ask {
   int32_t id;
   uint16_t opcode;
   uint8_t verb, flags;
-  int64_t cursor; /* getMore */
+  int64_t cursor; /* getMore; of a hello that asks for a stream: its maxAwaitTimeMS */
 } pt_ask;
 
 /* Open cursors by id, or transactions by session: what nobody has touched for the server's own timeout is gone. */

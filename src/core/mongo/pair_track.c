@@ -117,6 +117,10 @@ static void note_command(pt_pair *p, pt_ask *a, const pt_mongo_message *m, const
               (cmd->exhaust ? PT_ASK_EXHAUST : 0);
   if (cmd->in_transaction)
     note_transaction(p, cmd, now);
+  pt_client_hello h;
+  const char *odd;
+  if (cmd->verb == PT_MVERB_HELLO && cmd->exhaust && !pt_client_hello_read(&h, m, &odd) && h.awaitable)
+    a->cursor = h.max_await_ms;
   if (cmd->verb == PT_MVERB_SASL_START || cmd->verb == PT_MVERB_AUTHENTICATE)
     authenticates(p);
   if (cmd->verb == PT_MVERB_KILL_CURSORS) {

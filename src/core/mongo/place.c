@@ -133,7 +133,7 @@ static uint32_t look(pt_mongo *m, uint32_t not ) {
   return count;
 }
 
-/* Weighted rendezvous without floating point noise: the backend whose weighted draw is best. The same as the Lua half's for equal weights. */
+/* Weighted rendezvous without floating point noise: the backend whose weighted draw is best. The same as the Lua half's. */
 static int rendezvous(const pt_mongo *m, uint64_t key) {
   int best = -1;
   double best_score = 0;

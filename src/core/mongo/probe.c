@@ -50,6 +50,11 @@ static __attribute__((format(printf, 2, 3))) void fail(pt_probe *p, const char *
   end(p, false);
 }
 
+static void no_memory(pt_probe *p) {
+  p->ours = true;
+  fail(p, "out of memory");
+}
+
 static void fail_errno(pt_probe *p, int e) {
   const char *text = strerrordesc_np(-e);
   text = text ? text : "unknown error";
@@ -138,7 +143,7 @@ static int read_message(pt_probe *p) {
       return -1;
     }
     if (!make_room(p, want)) {
-      fail(p, "out of memory");
+      no_memory(p);
       return -1;
     }
     if (p->in->fill == want)
@@ -198,7 +203,7 @@ static void on_connected(pt_probe *p) {
   p->connected = true;
   arm(p, p->mc->health_timeout);
   if (introduce(p) || pt_greet_start(&p->greet, p->mc, p->legacy, &p->out, p->pool))
-    fail(p, "out of memory");
+    no_memory(p);
   else
     flush(p);
 }
@@ -226,7 +231,8 @@ static void open_connection(pt_probe *p) {
   int fd = pt_connect(&p->to);
   if (fd < 0) {
     const char *text = strerrordesc_np(-fd);
-    if (!p->second)
+    p->ours = fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM;
+    if (!p->second || p->ours)
       snprintf(p->error, sizeof p->error, "%c%s", tolower(text[0]), text + 1);
     arm(p, 0);
     return;
@@ -251,7 +257,7 @@ void pt_probe_start(pt_probe *p, const pt_mongo_config *mc, const pt_address *to
   p->mc = mc;
   p->to = *to;
   p->running = true;
-  p->second = false;
+  p->second = p->ours = false;
   p->deadline = pt_now_ns() + mc->health_timeout * 1000000u;
   p->greet.hello.ok = false;
   open_connection(p);

@@ -18,6 +18,7 @@ struct pt_probe {
   void *owner;
   pt_greet greet; /* .hello: what the backend said, when the probe was good */
   char error[160]; /* why it was bad */
+  bool ours; /* it was bad for want of descriptors or memory here: that says nothing of the backend */
   /* its own */
   const pt_mongo_config *mc;
   pt_address to;

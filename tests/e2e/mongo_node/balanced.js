@@ -1,9 +1,9 @@
-// A client with loadBalanced=true: cursors and transactions. Usage: node balanced.js URI. Prints { ports }.
+// Cursors and transactions of a load balanced client. Usage: node balanced.js URI, which says loadBalanced=true. Prints { ports }.
 'use strict';
 const assert = require('assert');
 const { run } = require('./common');
 
-run(process.argv[2], { loadBalanced: true }, async (client) => {
+run(process.argv[2], {}, async (client) => {
   const db = client.db('balanced');
   const ports = new Set();
   await Promise.all(Array.from({ length: 12 }, async (_, w) => {

@@ -70,7 +70,8 @@ $(BUILD)/unit-tsan/%: tests/unit/%.c $(BUILD)/tsan/libpuerta.a
 	@mkdir -p $(@D)
 	@echo "  unit tsan $<"
 	@$(CC) $(FLAGS) $(TSAN) $< $(BUILD)/tsan/libpuerta.a $(LIBS) -lcmocka -o $@
-units-tsan: $(BUILD)/unit-tsan/test_topology $(BUILD)/unit-tsan/test_log
+TSAN_UNITS := topology log sessions health mongo_compress
+units-tsan: $(TSAN_UNITS:%=$(BUILD)/unit-tsan/test_%)
 
 # libFuzzer needs clang; the sources go in directly, so that they are instrumented.
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard src/wire/*.c src/base/*.c src/wire/*.h)

@@ -103,8 +103,18 @@ describe("rendezvous", function()
 
   it("does not look at what changes by the minute", function()
     local before = placed(d)
-    d.at[0].effective, d.at[1].connections, d.at[2].inflight = 1, 1000, 1000
+    d.at[1].connections, d.at[2].inflight = 1000, 1000
     assert.same(before, placed(d))
+  end)
+
+  it("gives a backend in its slow start a part of its share, and takes nothing from it that others had", function()
+    local before = placed(d)
+    d.at[1].effective = 100 -- a tenth
+    local now = placed(d)
+    near(KEYS * 0.1 / 2.1, counted(now)["b:1"], 0.02)
+    for move in pairs(moves(before, now)) do
+      assert.matches("^b:1>", move)
+    end
   end)
 
   it("has no answer without a usable backend", function()

@@ -14,10 +14,10 @@ local M = {}
 local DEFAULT = -1
 
 -- Weighted rendezvous hashing: each backend draws from its seed and the key, weights bend the draw, the highest wins. -w / ln(u) with u even in
--- (0, 1) makes the chances exactly as the weights are. core/mongo/place.c computes the same.
+-- (0, 1) makes the chances exactly as the weights are (less during a slow start). core/mongo/place.c computes the same.
 local function draw(key, backend)
   local h = hash.mix(bit.bxor(key, backend.seed))
-  return backend.weight / -math.log((tonumber(bit.rshift(h, 11)) + 0.5) / 2 ^ 53)
+  return backend.effective / -math.log((tonumber(bit.rshift(h, 11)) + 0.5) / 2 ^ 53)
 end
 
 function M.rendezvous(session, backends)

@@ -1,6 +1,7 @@
 /* Who is where: a table from identities, logical sessions and cursors to backends, shared by the workers of a listener. Any thread. A key's
  * shard is locked for the moment of a call, never over anything that waits. Bounded: when it is full the least recently used entry that is not
- * in use gives way, then the least recently used at all. An entry nobody uses or touches for the timeout is gone.
+ * in use or in a transaction gives way, then the least recently used at all. An entry nobody uses or touches for the timeout is gone; so are
+ * cursors and transactions nobody touches for it. Memory grows with use.
  */
 #ifndef PT_BASE_SESSIONS_H
 #define PT_BASE_SESSIONS_H
@@ -48,8 +49,8 @@ bool pt_sessions_find(pt_sessions *t, pt_session_kind kind, pt_session_key key, 
  * 1: it was made, 0: it was there, -ENOMEM, -EINVAL: no such backend. */
 int pt_sessions_claim(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms, uint32_t backend, uint32_t uses,
                       pt_session *out);
-/* Its backend has failed or is left: from -> to, unless somebody has moved it already, or it is in a transaction or has cursors (kind LSID). out: what holds now.
- * false: it is gone. A moved LSID forgets its transaction. */
+/* Its backend has failed or is left: from -> to, unless somebody has moved it already, or (kind LSID, without force) it is in a transaction or
+ * has cursors. out: what holds now. false: it is gone. A moved LSID forgets its transaction; a cursor never moves. */
 bool pt_sessions_move(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms, uint32_t from, uint32_t to,
                       bool force, pt_session *out);
 /* One use less; at 0 it stays until the timeout. */
@@ -59,7 +60,7 @@ void pt_sessions_txn(pt_sessions *t, pt_session_key key, uint64_t now_ms, int64_
 /* Takes an entry out. */
 void pt_sessions_drop(pt_sessions *t, pt_session_kind kind, pt_session_key key);
 
-/* Opens a cursor: a new id for clients, never 0, unique in this table; the entry holds backend and its own id, and counts as a use of owner's
+/* Opens a cursor: a new id for clients, random, unique in this table; the entry holds backend and its own id, and counts as a use of owner's
  * LSID entry when there is one. The id (positive), or 0: no memory. */
 int64_t pt_sessions_cursor_open(pt_sessions *t, uint64_t now_ms, uint32_t backend, int64_t value, pt_session_key owner);
 /* Closes it: entry and use go. Harmless when it is gone. */

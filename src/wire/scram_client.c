@@ -105,7 +105,7 @@ int pt_scram_client_final(pt_scram_client *c, const char *user, const char *pass
     return -EPROTO;
 
   const pt_scram_text messages[3] = {text_of(c->first_bare), {server_first, server_first + n}, {out, out + len}};
-  const keys *k;
+  const keys *k = NULL;
   uint8_t proof[PT_SHA256];
   char proof64[48];
   int e = keys_find(&k, c->algorithm, user, password, &o);

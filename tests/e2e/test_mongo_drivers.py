@@ -10,14 +10,17 @@ import struct
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import bson
 import ferret
 import mongo_wire
+import puerta as rig
 import pytest
 from bson import json_util
 from bson.raw_bson import RawBSONDocument
+from conftest import Starter
 from pymongo import MongoClient
 
 HERE = Path(__file__).resolve().parent / "mongo"
@@ -41,8 +44,6 @@ def ferrets():
 @pytest.fixture(scope="module", params=["connection", "request"])
 def mongo(request, ferrets):
     """A puerta before them."""
-    from conftest import Starter, rig
-
     s = Starter()
     yield s.keep(rig.Puerta.for_backends(ferrets, forward=request.param))
     s.end()
@@ -146,3 +147,114 @@ def test_bytes(mongo, ferrets):
             d["bytes"].theirs.insert_many([RawBSONDocument(x) for x in documents])
             assert [x.raw for x in c["bytes"].theirs.with_options(RAW).find({}, session=s)] == documents
             d.drop_database("bytes")
+
+
+@pytest.mark.parametrize("forward,affinity", [("connection", "hybrid"), ("connection", "socket_addr"), ("request", "fingerprint"), ("request", "socket_addr")])
+def test_one_client_stays_together(forward, affinity, ferrets, start):
+    """Threads of one client, each with cursors and sessions of its own over whatever connections the driver takes: all find the data of one backend."""
+    p = start.keep(rig.Puerta.for_backends(ferrets, forward=forward, affinity=affinity))
+    with MongoClient(uri(p), appname="together", serverSelectionTimeoutMS=10000) as c:
+        rows = [{"_id": i} for i in range(100)]
+        c.together.rows.insert_many(rows)
+
+        def work(number):
+            cursors = [c.together.rows.find({}, batch_size=9).sort("_id", 1) for _ in range(4)]
+            assert list(zip(*cursors)) == [(r,) * 4 for r in rows]  # in turns
+            c.together.done.insert_one({"_id": number})
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(16)))
+        assert c.together.done.count_documents({}) == 16
+        c.drop_database("together")
+
+
+# ---- 2,000 clients over 24 backend connections ----
+
+CLIENTS, ROWS, BATCH = 2000, 20, 5
+
+
+def established(ports):
+    """Connections to these ports of loopback, counted on the side that has connected."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(1 for f in rows if f[3] == "01" and int(f[2].split(":")[1], 16) in ports)
+
+
+class Client:
+    """A connection with a session of its own."""
+
+    def __init__(self, number):
+        self.number, self.n, self.lsid = number, 0, mongo_wire.lsid()
+
+    async def open(self, port):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        said = await self.ask({"hello": 1, "client": mongo_wire.client_document(f"app {self.number % 50}")}, "admin")
+        assert said["isWritablePrimary"]
+
+    async def ask(self, command, db="many"):
+        self.n += 1
+        self.writer.write(mongo_wire.msg(command | {"$db": db}, self.n))
+        head = await self.reader.readexactly(16)
+        m = mongo_wire.parse(head + await self.reader.readexactly(struct.unpack_from("<i", head)[0] - 16))
+        assert m.response_to == self.n and m.doc["ok"] == 1, (command, m)
+        return m.doc
+
+    async def find(self):
+        self.cursor = (await self.ask({"find": "rows", "sort": {"_id": 1}, "batchSize": BATCH, "lsid": self.lsid}))["cursor"]
+        self.rows = self.cursor["firstBatch"]
+
+    async def more(self):
+        if self.cursor["id"]:
+            self.cursor = (await self.ask({"getMore": self.cursor["id"], "collection": "rows", "batchSize": BATCH, "lsid": self.lsid}))["cursor"]
+            self.rows += self.cursor["nextBatch"]
+
+    async def insert(self):
+        assert (await self.ask({"insert": "done", "documents": [{"_id": self.number, "backend": self.rows[0]["backend"]}], "lsid": self.lsid}))["n"] == 1
+
+
+async def many(port, count):
+    """All do each step before any does the next, so that all their cursors are open at once. The clients, and the most backend connections seen."""
+    clients = [Client(i) for i in range(CLIENTS)]
+    most = 0
+
+    async def all_of(step):
+        nonlocal most
+        await asyncio.gather(*map(step, clients))
+        most = max(most, count())
+
+    try:
+        await all_of(lambda c: c.open(port))
+        await all_of(Client.find)
+        assert len({c.cursor["id"] for c in clients}) == CLIENTS  # FerretDB's own ids are few
+        for _ in range(ROWS // BATCH):
+            await all_of(Client.more)
+        await all_of(Client.insert)
+    finally:
+        for c in clients:
+            if hasattr(c, "writer"):
+                c.writer.close()
+    return clients, most
+
+
+def test_many_clients_over_few_connections(ferrets, start):
+    pool = {"max": 4, "wait": "2m"}
+    p = start.keep(rig.Puerta.for_backends(ferrets, top={"workers": 2}, forward="request", pool=pool))
+    rows = {}
+    for f in ferrets:
+        rows[f.address] = [{"_id": i, "backend": f.address} for i in range(ROWS)]
+        with direct(f) as d:
+            d.many.rows.insert_many(rows[f.address])
+            d.many.create_collection("done")
+    ports = {f.port for f in ferrets}
+    clients, most = asyncio.run(many(p.port, lambda: established(ports)))
+    assert 0 < most <= 32, most
+    at = Counter()
+    for c in clients:
+        backend = c.rows[0]["backend"]
+        assert c.rows == rows[backend] and c.cursor["id"] == 0
+        at[backend] += 1
+    for f in ferrets:
+        with direct(f) as d:
+            done = [x["backend"] for x in d.many.done.find()]
+            assert done == [f.address] * at[f.address]  # the session stays where its cursor was
+            d.drop_database("many")
+    assert sum(at.values()) == CLIENTS and min(at.values()) > CLIENTS // 10, at

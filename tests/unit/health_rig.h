@@ -1,7 +1,8 @@
-/* What test_health.c runs against: scripted backends on threads, a name service, a log that can be looked at. */
+/* What test_health.c runs against: scripted backends on threads, a name service, a log that can be looked at, and the checks under test. */
 #ifndef PT_TESTS_HEALTH_RIG_H
 #define PT_TESTS_HEALTH_RIG_H
 
+#include <ev.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,6 +13,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/mongo/health.h"
 #include "mongo_backend.h"
 #include "net/address.h"
 
@@ -20,8 +24,8 @@
 static atomic_int names_fail, moved, stuck, lookups;
 static sem_t unstick;
 
-/* stuck: no answer before unstick. two: an address where nobody is, and 127.0.0.1. turning: 127.0.0.1 and another, in turning order. moving: 127.0.0.1,
- * once moved 127.0.0.3. */
+/* stuck: no answer before unstick. two: an address where nobody is, and 127.0.0.1. turning: 127.0.0.1 and another, in turning order.
+ * moving: 127.0.0.1, once moved 127.0.0.3. */
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **out) {
   (void)service;
   (void)hints;
@@ -236,5 +240,166 @@ static void end_fakes(void) {
   while (nfakes)
     fake_refuse(&fakes[--nfakes]);
 }
+
+/* ---- the health checks under test ---- */
+
+enum {
+  PATIENCE_MS = 60000,
+  HOUR = 3600000,
+  SOON = 10 /* ms; an interval */
+};
+
+static struct ev_loop *loop;
+static pt_health *health;
+static pt_backends *shown; /* the last one published */
+static pt_config *next; /* what start and reload take */
+static pt_mongo_config *mc; /* in it */
+static int published;
+static int log_fd, stderr_fd;
+
+static void on_publish(void *arg, pt_backends *b) {
+  assert_ptr_equal(arg, &published);
+  assert_ptr_equal(b, pt_health_current(health));
+  assert_true(!shown || (b->generation > shown->generation && b->view >= shown->view));
+  pt_backends_unref(shown);
+  shown = b;
+  published++;
+}
+
+/* ---- a configuration ---- */
+
+static void new_config(void) {
+  next = pt_config_new();
+  next->nlisteners = 2;
+  next->listeners = calloc(2, sizeof *next->listeners);
+  next->listeners[0].kind = PT_LISTENER_REDIS;
+  next->listeners[0].name = strdup("orders");
+  pt_listener_config *l = &next->listeners[1];
+  l->kind = PT_LISTENER_MONGODB;
+  l->name = strdup("orders");
+  mc = l->mongo = calloc(1, sizeof *mc);
+  mc->backends = calloc(PT_MAX_BACKENDS, sizeof *mc->backends);
+  mc->connect_timeout = mc->health_timeout = PATIENCE_MS / 4; /* never met, however busy the machine is */
+  mc->health_interval = SOON;
+  mc->health_jitter = 10;
+  mc->health_rise = mc->health_fall = 2;
+  mc->resolve = HOUR;
+}
+
+static void add_at(const char *host, uint16_t port) {
+  mc->backends[mc->nbackends++] = (pt_backend_config){.at = {strdup(host), port}, .weight = 1};
+}
+
+static void add(const fake *f) { add_at(f->host, f->port); }
+
+static void start(void) {
+  health = pt_health_start(loop, next, 1, on_publish, &published);
+  pt_config_unref(next);
+  next = NULL;
+  assert_non_null(health);
+  assert_null(pt_health_current(health));
+}
+
+static void reload(void) {
+  pt_health_reconfigure(health, next);
+  pt_config_unref(next);
+  next = NULL;
+}
+
+static int set_up(void **state) {
+  (void)state;
+  loop = ev_loop_new(0);
+  log_fd = memfd_create("log", MFD_CLOEXEC);
+  stderr_fd = dup(STDERR_FILENO);
+  new_config();
+  return !loop || dup2(log_fd, STDERR_FILENO) < 0;
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  pt_health_stop(health);
+  health = NULL;
+  pt_backends_unref(shown);
+  shown = NULL;
+  pt_config_unref(next);
+  next = NULL;
+  published = 0;
+  names_fail = moved = 0;
+  end_fakes();
+  ev_loop_destroy(loop);
+  dup2(stderr_fd, STDERR_FILENO);
+  close(stderr_fd);
+  close(log_fd);
+  return 0;
+}
+
+/* ---- waiting and looking ---- */
+
+/* How often a text was logged. */
+static int logged(const char *fmt, ...) {
+  static char log[1 << 18];
+  char text[300];
+  va_list args;
+  va_start(args, fmt);
+  vsnprintf(text, sizeof text, fmt, args);
+  va_end(args);
+  ssize_t n = pread(log_fd, log, sizeof log - 1, 0);
+  assert_true(n >= 0);
+  log[n] = 0;
+  int times = 0;
+  for (const char *p = log; (p = strstr(p, text)); p++)
+    times++;
+  return times;
+}
+
+/* What the log says last of a backend. */
+static bool told_up_last(const fake *f) {
+  char log[1 << 14], up[64], down[64];
+  snprintf(up, sizeof up, "127.0.0.1:%u is up\n", f->port);
+  snprintf(down, sizeof down, "127.0.0.1:%u is down", f->port);
+  ssize_t n = pread(log_fd, log, sizeof log - 1, 0);
+  assert_in_range(n, 0, sizeof log - 2);
+  log[n] = 0;
+  const char *last_up = NULL, *last_down = NULL;
+  for (const char *p = log; (p = strstr(p, up)); p++)
+    last_up = p;
+  for (const char *p = log; (p = strstr(p, down)); p++)
+    last_down = p;
+  return last_up && last_up > last_down;
+}
+
+static void on_tick(struct ev_loop *l, ev_timer *w, int events) {
+  (void)w;
+  (void)events;
+  ev_break(l, EVBREAK_ONE);
+}
+
+/* Runs the loop for a moment; fails when too many moments have passed. */
+static void turn(uint64_t since, int line) {
+  ev_timer tick;
+  ev_timer_init(&tick, on_tick, 0.005, 0);
+  ev_timer_start(loop, &tick);
+  ev_run(loop, 0);
+  ev_timer_stop(loop, &tick);
+  if (pt_now_ms() - since > PATIENCE_MS) {
+    char log[4000];
+    ssize_t n = pread(log_fd, log, sizeof log - 1, 0);
+    dprintf(stderr_fd, "line %d: nothing happens; the log:\n%.*s", line, n > 0 ? (int)n : 0, log);
+    fail();
+  }
+}
+
+#define WAIT_FOR(condition)                                                                                                      \
+  for (uint64_t since = pt_now_ms(); !(condition);)                                                                              \
+  turn(since, __LINE__)
+
+/* Waits until a fake has met so many connections more. */
+static void wait_asked(fake *f, int more) {
+  int before = f->asked;
+  WAIT_FOR(f->asked >= before + more);
+}
+
+static void wait_up(unsigned i) { WAIT_FOR(shown && shown->at[i].up); }
+static void wait_down(unsigned i) { WAIT_FOR(shown && !shown->at[i].up); }
 
 #endif

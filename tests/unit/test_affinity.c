@@ -95,7 +95,7 @@ static int rendezvous(uint64_t key) {
   double most = 0;
   for (int i = 0; i < N; i++) {
     double h = ((double)(pt_mix64(key ^ at[i].seed) >> 11) + 0.5) / 9007199254740992.0;
-    double score = at[i].weight / -log(h);
+    double score = at[i].effective / -log(h);
     if (at[i].usable && (best < 0 || score > most))
       best = i, most = score;
   }

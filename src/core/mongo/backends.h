@@ -1,4 +1,5 @@
-/* The mongos processes behind a listener as the health checks last saw them: an immutable snapshot, published by mongo/health, handed to the workers. */
+/* The mongos processes behind a listener as the health checks last saw them: an immutable snapshot, published by mongo/health, handed to the
+ * workers. */
 #ifndef PT_CORE_MONGO_BACKENDS_H
 #define PT_CORE_MONGO_BACKENDS_H
 

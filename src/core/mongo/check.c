@@ -9,8 +9,8 @@
 
 /* ---- up and down ---- */
 
-/* Logs the state when the log has said something else, each state once a second at most: one that flaps does not fill the log, and what was left out is told
- * with a later round. */
+/* Logs the state when the log has said something else, each state once a second at most: one that flaps does not fill the log, and what was
+ * left out is told with a later round. */
 static void tell(pt_check *c) {
   uint64_t now = pt_now_ns(), *after = &c->tell_after[c->b.up];
   if ((c->b.up ? c->told_up : c->told_down) || now < *after)

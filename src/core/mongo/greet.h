@@ -1,5 +1,5 @@
-/* The greeting of a connection that puerta opens to a backend on its own behalf (health probes, pools): hello, then SCRAM when credentials are configured.
- * A state machine over messages; whoever owns the socket moves the bytes. */
+/* The greeting of a connection that puerta opens to a backend on its own behalf (health probes, pools): hello, then SCRAM when credentials are
+ * configured. A state machine over messages; whoever owns the socket moves the bytes. */
 #ifndef PT_CORE_MONGO_GREET_H
 #define PT_CORE_MONGO_GREET_H
 

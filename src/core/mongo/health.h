@@ -1,15 +1,19 @@
-/* Health of one MongoDB listener's backends: resolves their names, probes them with hello, publishes snapshots. A thread of its own per listener
- * with an event loop (probes never block; names are resolved in a second thread, since name services do), results are published on the control thread.
+/* Health of one MongoDB listener's backends: resolves their names, probes them with hello, publishes snapshots. A thread of its own per
+ * listener with an event loop (probes never block; names are resolved in a second thread, since name services do); results are published on
+ * the control thread.
  *
- * A probe: connect, hello (OP_MSG; a backend that answers it badly is asked with isMaster in OP_QUERY), SCRAM when credentials are given. It is good when ok is 1, it is
- * writable, and, with require_mongos, msg is "isdbgrid". rise good ones in a row make a backend up, fall bad ones down; a bad probe is repeated at once up to
- * retries times within its round. The interval is jittered. A hint (a worker met an error) probes at once, at most every 100 ms per backend, and counts as a bad
- * round: with fall 1 the backend is down at once, else after fall. A closed or refused connection is known at once, a hang after timeout: a dead backend is out within interval x fall + timeout.
- * Before the first round of every backend has ended, or health_timeout has passed, nothing is published; nor while new ones of a reload are in it.
- * A backend that passes its first probe is up without waiting for rise. A probe that fails for want of descriptors or memory here says nothing of the backend.
+ * A probe: connect, hello (OP_MSG; a backend that answers it badly is asked with isMaster in OP_QUERY), SCRAM when credentials are given. It
+ * is good when ok is 1, it is writable, and, with require_mongos, msg is "isdbgrid". rise good rounds in a row make a backend up, fall bad ones
+ * down; a bad probe is repeated at once up to retries times within its round. Jitter makes intervals shorter, never longer.
+ * A closed or refused connection is known at once, a hang after timeout: a dead backend is out within interval x fall + timeout.
+ * A hint (a worker met an error) probes at once, at most every 100 ms per backend, and counts as a bad round: with fall 1 the backend is down at
+ * once, else after fall. A probe that fails for want of descriptors or memory here says nothing of the backend.
  *
- * A name keeps its address while the name service still gives it, or gives none; another is used once it has passed a probe. Names are looked up at the start,
- * every mc->resolve, and with each round of a backend that is down, which is tried at all its addresses.
+ * Before the first round of every backend has ended, or health_timeout has passed, nothing is published; nor while new ones of a reload are in
+ * it. A backend that passes its first probe is up without waiting for rise.
+ *
+ * A name keeps its address while the name service still gives it, or gives none; another is used once it has passed a probe. Names are looked
+ * up at the start, every mc->resolve, and with each round of a backend that is down, which is tried at all its addresses.
  */
 #ifndef PT_CORE_MONGO_HEALTH_H
 #define PT_CORE_MONGO_HEALTH_H

@@ -90,7 +90,8 @@ void pt_pair_look(pt_mongo_client *c) {
   p->down = i >= 0 && !all->at[i].up;
 }
 
-/* Its backend gets nothing new, or does not work: what is idle goes, a monitor asks another one. What waits for a backend that is down waits no longer
+/* Its backend gets nothing new, or does not work: what is idle goes, but a monitor, which would take it for the death of the server, asks another
+ * one. What waits for a backend that is down waits no longer
  * than the checks have taken to say so. */
 static void leave(pt_mongo_client *c, uint64_t quiet) {
   pt_pair *p = c->pair;
@@ -99,7 +100,7 @@ static void leave(pt_mongo_client *c, uint64_t quiet) {
   bool idle = quiet > (uint64_t)QUIET_MS * PT_NS_PER_MS && pt_pair_idle(c);
   if (p->down && (idle || (p->n && quiet > grace)))
     pt_pair_lost(c, c->backend, "it is down");
-  else if (idle && p->n)
+  else if (idle && (p->n || (p->movable && !p->worked)))
     pt_pair_lost(c, PT_BACKEND_NONE, "it is draining");
   else if (idle)
     pt_mongo_client_close(c, "its backend is draining");

@@ -61,6 +61,7 @@ struct pt_pair {
   bool greeted; /* the first message has been sent */
   bool movable; /* has not authenticated, is not load balanced: may go on with another backend */
   bool service; /* the next reply is the first hello's: it gets a serviceId */
+  bool worked; /* has asked for more than hello: no monitor */
   bool sealed; /* has used compression: what is open is not known */
   bool ending; /* is closed when the rest of its request has come and its answer is out */
   bool leave, down; /* the backend is draining or gone from the configuration; is down */

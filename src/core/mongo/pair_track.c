@@ -154,6 +154,7 @@ static int note_plain(pt_mongo_client *c, const uint8_t *p, uint32_t have, const
     note_command(pair, &a, &m, &cmd, c->mongo->worker->now);
   else if (r == PT_MONGO_MORE && starts_sasl(p))
     authenticates(pair);
+  pair->worked |= a.verb != PT_MVERB_HELLO;
   if (m.h.opcode == PT_OP_MSG && (m.flags & PT_MSG_MORE))
     return 0; /* no reply comes */
   push(pair, a);
@@ -165,7 +166,7 @@ static int note_compressed(pt_mongo_client *c, const pt_mongo_header *h, const u
   uint32_t plain_len;
   uint8_t how;
   pt_chunk *plain;
-  c->pair->sealed = true;
+  c->pair->sealed = c->pair->worked = true;
   memcpy(&plain_len, p + PT_MONGO_HEADER + 4, sizeof plain_len);
   if (have < h->length || le32toh(plain_len) > 4 * PT_PAIR_PEEK) {
     push(c->pair, (pt_ask){.id = h->request_id, .opcode = PT_OP_MSG, .flags = PT_ASK_SEALED});
@@ -231,17 +232,19 @@ static void note_cursor(pt_pair *p, const pt_ask *a, const pt_mongo_scan *s, uin
     open_drop(&p->cursors, (uint64_t)a->cursor);
 }
 
-/* The reply that has just passed: to the request it names; requests before that one never wanted a reply. */
+/* The reply that has just passed: to the request it names (0: to the oldest); requests before that one never wanted a reply. Some servers answer
+ * what wants no reply, too: such an answer names nobody. */
 static void note_reply(pt_pair *p, uint64_t now) {
   const pt_mongo_scan *s = &p->scan;
   unsigned i = 0;
   while (i < p->n && pt_pair_ask(p, i)->id != s->h.response_to)
     i++;
-  if (i < p->n)
-    for (; i; i--)
-      pt_pair_answered(p);
-  if (!p->n)
+  if (i == p->n && s->h.response_to == 0)
+    i = 0;
+  if (i >= p->n)
     return;
+  for (; i; i--)
+    pt_pair_answered(p);
   pt_ask *a = pt_pair_ask(p, 0);
   bool sealed = s->h.opcode == PT_OP_COMPRESSED;
   if (sealed)

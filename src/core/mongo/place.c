@@ -142,7 +142,7 @@ static int rendezvous(const pt_mongo *m, uint64_t key) {
     if (!v->usable)
       continue;
     double h = ((double)(pt_mix64(key ^ v->seed) >> 11) + 0.5) / 9007199254740992.0;
-    double score = (double)v->weight / -__builtin_log(h);
+    double score = (double)v->effective / -__builtin_log(h);
     if (best < 0 || score > best_score)
       best = (int)i, best_score = score;
   }

@@ -1,4 +1,5 @@
-/* One probe of one backend: a connection of its own, the greeting, the judgement. Never blocks (but for what SCRAM computes); owner's thread only. */
+/* One probe of one backend: a connection of its own, the greeting, the judgement. Never blocks (but for what SCRAM computes).
+ * Owner's thread only. */
 #ifndef PT_CORE_MONGO_PROBE_H
 #define PT_CORE_MONGO_PROBE_H
 
@@ -34,7 +35,8 @@ struct pt_probe {
 
 /* Makes zeroed memory ready. */
 void pt_probe_init(pt_probe *p, struct ev_loop *loop, pt_pool *pool, pt_probe_done *done, void *owner);
-/* Asks the backend at to, within mc->health_timeout and its connection within mc->connect_timeout. A running probe is stopped before. mc is borrowed while it runs. */
+/* Asks the backend at to, within mc->health_timeout, and connects within mc->connect_timeout. A running probe is stopped before. mc is
+ * borrowed while it runs. */
 void pt_probe_start(pt_probe *p, const pt_mongo_config *mc, const pt_address *to);
 /* Ends it without a word; harmless when it does not run. */
 void pt_probe_stop(pt_probe *p);

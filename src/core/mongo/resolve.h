@@ -1,4 +1,5 @@
-/* Names to addresses in a thread of its own, one after the other, since name services take their time. Owned by one thread (it asks, takes and stops). */
+/* Names to addresses in a thread of its own, one after the other, since name services take their time. Owned by one thread, which asks,
+ * takes and stops. */
 #ifndef PT_CORE_MONGO_RESOLVE_H
 #define PT_CORE_MONGO_RESOLVE_H
 

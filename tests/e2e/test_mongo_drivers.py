@@ -235,6 +235,7 @@ async def many(port, count):
     return clients, most
 
 
+@pytest.mark.threads
 def test_many_clients_over_few_connections(ferrets, start):
     pool = {"max": 4, "wait": "2m"}
     p = start.keep(rig.Puerta.for_backends(ferrets, top={"workers": 2}, forward="request", pool=pool))

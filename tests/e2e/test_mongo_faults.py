@@ -139,11 +139,10 @@ def test_kill_9_under_load(start, trio, driver, affinity):
 def test_reset_connections_under_load(start, trio, driver):
     """A backend that cuts connections now and then, and stays healthy."""
     def harm(p):
-        for i in range(10):
-            trio[i % 3].set(reset_after=3)
-            time.sleep(0.15)
-            trio[i % 3].set(reset_after=None)
-            time.sleep(0.15)
+        for i in range(30):
+            trio[i % 3].set(reset_after=i)
+            time.sleep(0.1)
+        trio.set(reset_after=None)
 
     assert not under_load(start, trio, driver, harm, f"reset_{driver}", health=HEALTH | {"fall": 20})
 
@@ -152,9 +151,8 @@ def test_reset_connections_under_load(start, trio, driver):
 def test_replies_lost_after_the_write_was_done(start, trio, driver):
     """The same txnNumber goes to the driver's retry: one effect."""
     def harm(p):
-        for i in range(6):
-            for m in trio:
-                m.set(fail={k: {"action": "close", "after": True, "times": 2} for k in ("insert", "update")})
+        for i in range(12):  # one at a time: a driver tries twice
+            trio[i % 3].set(fail={("insert", "update")[i % 2]: {"action": "close", "after": True, "times": 1}})
             time.sleep(0.2)
 
     assert not under_load(start, trio, driver, harm, f"after_{driver}", health=HEALTH | {"fall": 20})
@@ -280,14 +278,13 @@ def test_a_monitor_in_connection_mode_outlives_its_backend(start, trio, exhaust)
         dead = trio.by_process(version["processId"])
         dead.kill()
         m = w.recv()
-        assert m.doc["ok"] == 1 and m.doc["topologyVersion"]["processId"] != version["processId"] and m.more == exhaust
+        assert m.doc["ok"] == 1 and m.doc["topologyVersion"]["processId"] != version["processId"]
         other = trio.by_process(m.doc["topologyVersion"]["processId"])
-        if exhaust:
-            other.bump()
-            n = w.recv()
-            assert n.more and n.response_to == m.request_id and n.doc["topologyVersion"]["counter"] == 1
-        else:
-            assert w.command({"whoami": 1}, "admin")["port"] == other.port
+        if not m.more:  # a stream may end here; its driver asks again
+            w.send({"hello": 1, **awaiting(m.doc["topologyVersion"], 600_000)}, flags=EXHAUST if exhaust else 0)
+        other.bump()
+        n = w.recv()
+        assert n.doc["topologyVersion"]["counter"] == 1 and n.more == exhaust
 
 
 def test_others_are_not_harmed_by_a_lost_backend_in_connection_mode(start, trio):

@@ -32,7 +32,7 @@ SETTINGS = {
     "hello_fields": {},     # over those of HELLO; None: left out
     "streaming": True,      # topologyVersion in hello
     "delay": 0,             # s before each command runs
-    "reset_after": None,    # messages until a connection is reset, counted over all
+    "reset_after": None,    # messages, over all connections, until the one that carries the next is reset
     "fail": {},             # command -> { action: "error" | "close" | "reset" | "hang", code, name, labels, times, after: done before }
     "cursor_ids": "random",  # "count": 1, 2, 3, as small servers do
     "exhaust_pause": 0,     # s between the replies of an exhaust getMore
@@ -248,6 +248,7 @@ class Connection:
         if self.settings["reset_after"] is not None:
             self.settings["reset_after"] -= 1
             if self.settings["reset_after"] < 0:
+                self.settings["reset_after"] = None
                 self.reset()
         if self.settings["hang"]:
             await asyncio.Event().wait()

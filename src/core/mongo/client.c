@@ -1,6 +1,7 @@
 /* Clients up to the point where a way of forwarding takes them over: accepted, their PROXY header, their first message. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,8 +175,13 @@ static void look(pt_mongo_client *c) {
   if (c->in_len < PT_MONGO_HEADER)
     return;
   int e = pt_mongo_header_read(&msg.h, p, PT_MONGO_MAX_HELLO, &why);
-  if (!e && msg.h.opcode != PT_OP_MSG && msg.h.opcode != PT_OP_QUERY)
-    e = -EPROTO, why = "its first message is neither OP_MSG nor OP_QUERY";
+  char text[80];
+  if (!e && msg.h.opcode != PT_OP_MSG && msg.h.opcode != PT_OP_QUERY) {
+    snprintf(text, sizeof text, "its first message is %s, expected a hello in OP_MSG or OP_QUERY",
+             pt_mongo_opcode_name(msg.h.opcode));
+    why = text;
+    e = -EPROTO;
+  }
   if (!e && c->in_len < msg.h.length) {
     c->need = msg.h.length;
     return;

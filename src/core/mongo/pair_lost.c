@@ -5,6 +5,10 @@
 #include "core/mongo/errors.h"
 #include "core/mongo/pair_state.h"
 
+enum {
+  HELD_MS = 1000 /* a connection that has lasted so long was a good one */
+};
+
 void pt_pair_detach(pt_mongo_client *c) {
   pt_pair *p = c->pair;
   pt_conn_close(&p->conn, c->mongo->worker->loop);
@@ -64,14 +68,18 @@ static void go_on(pt_mongo_client *c) {
 }
 
 void pt_pair_lost(pt_mongo_client *c, uint32_t not, const char *why) {
+  static pt_log_rate rate;
   pt_pair *p = c->pair;
   pt_mongo *m = c->mongo;
-  char name[sizeof m->backends->at->name] = "";
+  char name[sizeof m->backends->at->name] = "that is gone";
   int i = m->backends ? pt_backends_index(m->backends, c->backend) : -1;
   uint32_t gen = c->gen;
   if (i >= 0)
     memcpy(name, m->backends->at[i].name, sizeof name);
   bool begun = p->scan.seen;
+  pt_log_every(&rate, PT_LOG_INFO, "client", "%s: connection to mongos %s lost: %s", m->lc->name, name, why);
+  if (m->worker->now - p->opened > (uint64_t)HELD_MS * PT_NS_PER_MS)
+    p->tries = 0;
   pt_pair_detach(c);
   if (begun || (c->flags & (PT_MC_LOAD_BALANCED | PT_MC_EOF))) {
     pt_mongo_client_close(c, begun ? "its backend was lost in the middle of a reply" : NULL);
@@ -110,5 +118,6 @@ void pt_pair_refuse(pt_mongo_client *c) {
     pt_chunk_unref(c->in);
     c->in = NULL;
   }
+  pt_pair_forget(c->pair);
   go_on(c);
 }

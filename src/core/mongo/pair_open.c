@@ -95,7 +95,6 @@ void pt_pair_ready(pt_mongo_client *c) {
   pt_pair *p = c->pair;
   uint32_t gen = c->gen;
   p->state = PT_PAIR_READY;
-  p->tries = 0;
   p->greeted = true;
   p->moved = c->mongo->worker->now;
   pt_pair_resume(c);

@@ -43,7 +43,7 @@ typedef struct pt_ask {
   int32_t id;
   uint16_t opcode;
   uint8_t verb, flags;
-  int64_t cursor; /* getMore; of a hello that asks for a stream: its maxAwaitTimeMS */
+  int64_t cursor; /* getMore; hello: its maxAwaitTimeMS */
 } pt_ask;
 
 /* Open cursors by id, or transactions by session: what nobody has touched for the server's own timeout is gone. */
@@ -65,7 +65,7 @@ struct pt_pair {
   bool sealed; /* has used compression: what is open is not known */
   bool ending; /* is closed when the rest of its request has come and its answer is out */
   bool leave, down; /* the backend is draining or gone from the configuration; is down */
-  uint16_t tries; /* backends tried since the last that worked */
+  uint16_t tries; /* connections tried since one held for a second */
   uint8_t head, n; /* asks: a ring */
   uint32_t left; /* bytes of the client's current message still to come; LOST: they go nowhere, it has been answered */
   uint64_t opened, moved; /* ns: connecting began; a byte last passed either way */
@@ -103,7 +103,7 @@ void pt_pair_answered(pt_pair *p);
 bool pt_pair_only_hello(pt_pair *p);
 /* A cursor or a transaction is open, or may be. */
 bool pt_pair_holds(pt_pair *p, uint64_t now);
-/* Forgets cursors and transactions. */
+/* Forgets what is open. */
 void pt_pair_forget(pt_pair *p);
 
 /* ---- pair_open.c; each may close the client ---- */

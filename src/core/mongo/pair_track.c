@@ -71,6 +71,7 @@ void pt_pair_forget(pt_pair *p) {
   free(p->cursors.at);
   free(p->txns.at);
   p->cursors = p->txns = (pt_opens){0};
+  p->sealed = false;
 }
 
 /* ---- who waits ---- */
@@ -110,6 +111,17 @@ static void note_transaction(pt_pair *p, const pt_mongo_command *cmd, uint64_t n
     open_touch(&p->txns, key, now);
 }
 
+static void note_hello(pt_pair *p, pt_ask *a, const pt_mongo_message *m) {
+  pt_client_hello h;
+  const char *odd;
+  if (pt_client_hello_read(&h, m, &odd))
+    return;
+  if (h.speculative)
+    authenticates(p);
+  if (h.awaitable)
+    a->cursor = h.max_await_ms;
+}
+
 static void note_command(pt_pair *p, pt_ask *a, const pt_mongo_message *m, const pt_mongo_command *cmd, uint64_t now) {
   a->verb = (uint8_t)cmd->verb;
   a->cursor = cmd->cursor;
@@ -117,10 +129,8 @@ static void note_command(pt_pair *p, pt_ask *a, const pt_mongo_message *m, const
               (cmd->exhaust ? PT_ASK_EXHAUST : 0);
   if (cmd->in_transaction)
     note_transaction(p, cmd, now);
-  pt_client_hello h;
-  const char *odd;
-  if (cmd->verb == PT_MVERB_HELLO && cmd->exhaust && !pt_client_hello_read(&h, m, &odd) && h.awaitable)
-    a->cursor = h.max_await_ms;
+  if (cmd->verb == PT_MVERB_HELLO)
+    note_hello(p, a, m);
   if (cmd->verb == PT_MVERB_SASL_START || cmd->verb == PT_MVERB_AUTHENTICATE)
     authenticates(p);
   if (cmd->verb == PT_MVERB_KILL_CURSORS) {
@@ -134,7 +144,7 @@ static void note_command(pt_pair *p, pt_ask *a, const pt_mongo_message *m, const
 /* Tokens of Kerberos may be larger than what is looked at. */
 static bool starts_sasl(const uint8_t *p) { return p[20] == 0 && (!memcmp(p + 26, "sasl", 4) || !memcmp(p + 26, "authe", 5)); }
 
-/* A plain message of which have bytes are there: all, or PT_PAIR_PEEK and more. flags: PT_ASK_*. */
+/* A plain message of which have bytes are there: all, or PT_PAIR_PEEK and more. */
 static int note_plain(pt_mongo_client *c, const uint8_t *p, uint32_t have, const char **why) {
   pt_pair *pair = c->pair;
   pt_mongo_message m;

@@ -102,7 +102,7 @@ told=$(mongosh --eval 'db.many.countDocuments() + " " + db.orders.findOne({ _id:
 [ "$told" = "10000 5" ] || die "a second mongosh found '$told', expected '10000 5'"
 
 echo
-echo "Where clients land:"
+echo "Where clients land (connections of health checks are counted, too):"
 timeout 120 "$node" tools/demo-mongodb.js "$port" "$pooled" "$backends" >"$dir/clients.out" 2>&1 || die "the clients failed: $(cat "$dir/clients.out")"
 sed '/^ok$/d' "$dir/clients.out"
 

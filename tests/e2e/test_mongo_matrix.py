@@ -16,7 +16,8 @@ from mongos import Trio
 
 HERE = Path(__file__).resolve().parent
 WORKERS, CURSORS, TRANSACTIONS = 8, 80, 80
-CELLS = [("connection", "fingerprint"), ("connection", "hybrid"), ("connection", "socket_addr"), ("request", "session_id"), ("request", "hybrid")]
+CELLS = [("connection", "fingerprint"), ("connection", "hybrid"), ("connection", "socket_addr"), ("request", "session_id"), ("request", "hybrid"),
+         ("request", "fingerprint"), ("request", "socket_addr")]
 
 
 class Forward:
@@ -133,7 +134,7 @@ def cell(request, trio):
     s = Starter()
     forward, affinity = request.param
     p = s.keep(rig.Puerta.for_backends(trio.addresses, forward=forward, affinity=affinity))
-    yield p, forward
+    yield p, affinity in ("session_id", "hybrid") and forward == "request"
     s.end()
 
 
@@ -155,12 +156,11 @@ def pairs(trio):
 @pytest.mark.parametrize("direct", [True, False], ids=["direct", "discovered"])
 @pytest.mark.parametrize("driver", ["pymongo", "node"])
 def test_no_failures(cell, empty, driver, direct):
-    p, forward = cell
+    p, spread = cell
     cursors, transactions, ports, errors = load(driver, p.port, direct)
     assert (cursors, transactions) == (0, 0), errors[:5]
     assert pairs(empty) == (TRANSACTIONS, 0)
-    # one client is one backend when whole connections are placed; its sessions are spread when requests are
-    assert (len(ports) == 1) if forward == "connection" else (len(ports) > 1), ports
+    assert (len(ports) > 1) == spread, ports  # one client is one backend, unless its sessions are placed one by one
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "node"])

@@ -1,4 +1,5 @@
 """forward = "request": each message placed by itself, over few connections."""
+import signal
 import threading
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from bson.int64 import Int64
 from cluster import wait_for
 from conftest import Starter
-from mongo_wire import CHECKSUM, EXHAUST, MORE, QUERY, Wire, greeted, lsid
+from mongo_wire import CHECKSUM, EXHAUST, MORE, QUERY, Wire, awaiting, greeted, lsid
 from mongos import Trio
 from puerta import WORKERS
 
@@ -294,6 +295,70 @@ def test_a_cursor_whose_connection_is_lost(proxy, calm):
         assert w.hello(client=False)["ok"] == 1
 
 
+def test_a_backend_that_dies_amid_a_reply(start):
+    """What has begun cannot be taken back: that client is closed, others go on."""
+    with Trio() as own:
+        p = start.keep(rig.Puerta.for_backends(own.addresses, forward="request", affinity="session_id", health=HEALTH | {"interval": "200ms", "fall": 1}))
+        with greeted(p.port) as w, greeted(p.port) as other:
+            s = sessions_everywhere(w, own)[own[1].port]
+            w.command({"insert": "big", "documents": [{"_id": 1, "b": b"x" * 15_000_000}], "lsid": s})
+            w.send({"find": "big", "lsid": s}, "test")
+            w.exactly(16)
+            own[1].kill()
+            with pytest.raises(ConnectionError):
+                w.exactly(15_000_000)
+            for i in range(30):
+                r = other.command(find(i, lsid(), n=1))
+                assert r["ok"] == 1 or r["code"] == 6, r
+                assert r["ok"] == 0 or r["cursor"]["firstBatch"][0]["tag"] == i
+
+
+def test_an_exhaust_stream_whose_backend_dies(start):
+    with Trio(exhaust_pause=0.05) as own:
+        p = start.keep(rig.Puerta.for_backends(own.addresses, forward="request", affinity="session_id", health=HEALTH | {"interval": "200ms", "fall": 1}))
+        with greeted(p.port) as w:
+            s = sessions_everywhere(w, own)[own[2].port]
+            n = w.command(find("dies", s, n=200))["cursor"]["id"]
+            to = w.send(more(n, s), "test", flags=EXHAUST)
+            for _ in range(3):
+                m = w.recv()
+                assert m.more and m.response_to == to
+                to = m.request_id
+            own[2].kill()
+            while m.more:
+                m = w.recv()
+                assert m.response_to == to
+                to = m.request_id
+            assert m.doc["ok"] == 0 and m.doc["code"] == 43, m
+            wait_for("another backend", 10, lambda: w.command({"whoami": 1, "lsid": s}, "admin").get("port") in (own[0].port, own[1].port))
+
+
+def test_clients_that_leave_with_a_request_in_flight(start, calm):
+    """The answer to somebody who has gone is nobody's."""
+    p = start.keep(rig.Puerta.for_backends(calm.addresses, forward="request", affinity="session_id", health=HEALTH, pool={"max": 1}))
+    calm.set(delay=0.02)
+    with greeted(p.port) as w:
+        for i in range(40):
+            with greeted(p.port) as gone:
+                gone.send(find(f"gone {i}", lsid(), n=1), "test")
+                if i % 2:
+                    gone.send({"insert": "gone", "documents": [{"_id": i}], "writeConcern": {"w": 0}}, "test", flags=MORE)
+            r = w.command(find(i, lsid(), n=1))
+            assert [d["tag"] for d in r["cursor"]["firstBatch"]] == [i]
+
+
+def test_compression_ends_at_puerta(start):
+    """Clients compress though the backends cannot."""
+    with Trio(compressors=[]) as own:
+        p = start.keep(rig.Puerta.for_backends(own.addresses, forward="request", health=HEALTH, compression=["zlib"]))
+        with pymongo.MongoClient(port=p.port, compressors="zlib") as c:
+            c.test.ends.insert_many([{"_id": i, "text": "lorem ipsum " * 30} for i in range(1000)])
+            assert [d["_id"] for d in c.test.ends.find({}, batch_size=100)] == list(range(1000))
+            c.test.get_collection("ends", write_concern=pymongo.WriteConcern(w=0)).insert_one({"_id": 1000})
+            assert c.test.ends.count_documents({}) == 1001
+        assert {x.get("compressor") for x in own.log(("insert", "getMore"))} == {None}
+
+
 # ---- pools ----
 
 def test_few_connections_for_many_clients(start, trio):
@@ -347,7 +412,55 @@ def test_request_timeout(start, calm):
         assert w.command(find("after", lsid(), n=1))["ok"] == 1
 
 
-# ---- reload ----
+@pytest.mark.parametrize("max_sessions", [1, 50])
+def test_a_small_session_table(start, trio, max_sessions):
+    """What is in use is forgotten last; what is forgotten is placed anew, by the same hash."""
+    p = start.keep(rig.Puerta.for_backends(trio.addresses, forward="request", affinity="session_id", health=HEALTH, max_sessions=max_sessions))
+    with greeted(p.port) as w:
+        sessions = [lsid() for _ in range(300)]
+        where = [w.command({"whoami": 1, "lsid": s}, "admin")["port"] for s in sessions]
+        assert [w.command({"whoami": 1, "lsid": s}, "admin")["port"] for s in sessions] == where
+        s = lsid()
+        n = w.command(find("small", s, n=4))["cursor"]["id"]
+        assert [d["_id"] for d in w.command(more(n, s))["cursor"]["nextBatch"]] == [2, 3]
+
+
+# ---- reload and the end ----
+
+def test_a_backend_is_removed(start, trio):
+    """Its sessions move, its cursors are gone, no client is closed."""
+    options = {"forward": "request", "affinity": "session_id", "health": HEALTH}
+    p = start.keep(rig.Puerta.for_backends(trio.addresses, **options))
+    with greeted(p.port) as w:
+        sessions = sessions_everywhere(w, trio)
+        cursors = {port: w.command(find("removed", s))["cursor"]["id"] for port, s in sessions.items()}
+        at = p.reload(rig.config(rig.mongo_listener(trio.addresses[1:], p.port, **options), workers=WORKERS))
+        p.wait_log(rig.RELOADED, since=at)
+        wait_for("it to be left", 10, lambda: trio[0].port not in {w.command({"whoami": 1, "lsid": lsid()}, "admin").get("port") for _ in range(20)})
+        for port, s in sessions.items():
+            r = w.command(more(cursors[port], s))
+            assert (r["ok"] == 1) if port != trio[0].port else (r["code"] == 43), r
+            assert w.command({"whoami": 1, "lsid": s}, "admin")["port"] != trio[0].port
+
+
+def test_sigterm_lets_clients_finish(start, trio):
+    """hello says that puerta is leaving, so that drivers look elsewhere; what is open goes on; when it is done, puerta ends."""
+    p = start.keep(rig.Puerta.for_backends(trio.addresses, top={"workers": WORKERS, "drain_timeout": "20s"}, forward="request", affinity="session_id", health=HEALTH))
+    with greeted(p.port) as w, greeted(p.port) as monitor:
+        version = monitor.hello(client=False)["topologyVersion"]
+        monitor.send({"hello": 1, **awaiting(version, 600_000)})
+        s = lsid()
+        n = w.command(find("term", s, n=6))["cursor"]["id"]
+        p.kill(signal.SIGTERM)
+        m = monitor.recv()
+        assert m.doc["ok"] == 0 and m.doc["code"] == 91, m
+        assert m.doc["topologyVersion"]["processId"] == version["processId"] and m.doc["topologyVersion"]["counter"] == version["counter"] + 1
+        for want, left in (([2, 3], n), ([4, 5], 0)):
+            r = w.command(more(n, s))
+            assert [d["_id"] for d in r["cursor"]["nextBatch"]] == want and r["cursor"]["id"] == left, r
+        assert w.closed() and monitor.closed()  # now they are idle
+    assert p.wait_exit() == 0
+
 
 def test_sighup_with_clients_connected(start, trio):
     def text(**options):

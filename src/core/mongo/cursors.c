@@ -42,6 +42,6 @@ bool pt_cursor_reply(pt_exchange *x, uint8_t *at) {
       owner = pt_place_lsid(pt_exchange_mongo(x), x->cmd.lsid);
     x->cursor = pt_sessions_cursor_open(t, pt_exchange_ms(x), x->backend, id, owner);
   }
-  put64(at, x->cursor); /* no memory: 0, the client gets no more than this batch */
+  put64(at, x->cursor ? x->cursor : INT64_MAX); /* no memory: an id that will not be found */
   return true;
 }

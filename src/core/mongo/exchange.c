@@ -8,8 +8,11 @@ enum {
 };
 
 static void lost(pt_exchange *x, const char *backend, const char *why) {
+  pt_mongo *m = pt_exchange_mongo(x);
   bson_t doc = BSON_INITIALIZER;
-  pt_count(&pt_exchange_mongo(x)->n.lost);
+  pt_count(&m->n.lost);
+  if (x->cmd.verb == PT_MVERB_GET_MORE) /* it is told that there is no such cursor */
+    pt_sessions_cursor_close(m->shared->sessions, x->cmd.cursor, pt_exchange_ms(x));
   pt_mongo_error_lost(&doc, &x->cmd, backend, why);
   pt_exchange_answer(x, &doc);
   bson_destroy(&doc);
@@ -34,20 +37,20 @@ static void end_transaction(pt_exchange *x) {
   pt_sessions_txn(pt_exchange_mongo(x)->shared->sessions, session(x), pt_exchange_ms(x), x->cmd.txn_number, false);
 }
 
-/* By session, identity or load. Index, -1: none. */
+/* By session, identity or load. Index, -1: none. What holds a session where it is, cursors or a transaction, is lost with its backend; only statements of that
+ * transaction have nowhere else to go. A recoveryToken tells any mongos how it ended. */
 static int choose(pt_exchange *x, uint32_t not ) {
   pt_mongo *m = pt_exchange_mongo(x);
   const pt_mongo_command *cmd = &x->cmd;
-  bool pinned;
+  bool held;
   if (cmd->lsid && cmd->start_transaction)
     end_transaction(x); /* the one before it, if it was left open */
-  int i = pt_place_request(x->client, cmd->lsid, not, &pinned);
-  if (pinned && x->recoverable && (i < 0 || !m->backends->at[i].up || m->backends->at[i].id == not )) {
-    end_transaction(x); /* its recoveryToken tells any other mongos how it ended */
-    i = pt_place_request(x->client, cmd->lsid, not, &pinned);
+  x->pinned = cmd->in_transaction && !cmd->start_transaction && !x->recoverable;
+  int i = pt_place_request(x->client, cmd->lsid, not, &held);
+  if (held && !x->pinned && (i < 0 || !m->backends->at[i].up || m->backends->at[i].id == not )) {
+    pt_sessions_drop(m->shared->sessions, PT_SESSION_LSID, session(x));
+    i = pt_place_request(x->client, cmd->lsid, not, &held);
   }
-  bool inside = cmd->in_transaction && !cmd->start_transaction && !x->recoverable;
-  x->pinned = pinned || inside;
   return i;
 }
 
@@ -97,9 +100,7 @@ void pt_exchange_unsent(pt_exchange *x, const char *backend, const char *why) {
   pt_mongo *m = pt_exchange_mongo(x);
   unsigned most = m->backends && m->backends->n < MAX_ATTEMPTS ? m->backends->n : MAX_ATTEMPTS;
   x->state = PT_X_IDLE;
-  if (x->pinned && !x->recoverable) {
-    give_up(x, backend, why);
-  } else if (++x->attempts >= most) {
+  if (x->pinned || ++x->attempts >= most) {
     give_up(x, backend, why);
   } else {
     pt_count(&m->n.retried);
@@ -144,7 +145,7 @@ void pt_exchange_answered(pt_exchange *x, int32_t code) {
 void pt_exchange_answer(pt_exchange *x, const bson_t *doc) {
   pt_mongo_client *c = x->client;
   uint32_t gen = c->gen;
-  if (x->kind == PT_X_PASS || x->kind == PT_X_PART)
+  if (x->kind != PT_X_UNACKED)
     pt_mongo_client_answer(c, x->opcode, x->request_id, doc);
   if (c->gen == gen && pt_exchange_push(x))
     pt_exchange_done(x);

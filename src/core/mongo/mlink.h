@@ -61,4 +61,14 @@ void pt_mlink_leave(pt_mlink *l);
 /* Every 100 ms: connecting, answering or being left has taken too long. May cut it. */
 void pt_mlink_tick(pt_mlink *l);
 
+/* ---- between mlink.c and mlink_reply.c ---- */
+
+/* The socket is readable. May cut it. */
+void pt_mlink_read(pt_mlink *l);
+void pt_mlink_watch(pt_mlink *l);
+/* Takes the owner off and returns it. */
+pt_exchange *pt_mlink_detach(pt_mlink *l);
+void pt_mlink_drop_kept(pt_mlink *l);
+void pt_mlink_end_greeting(pt_mlink *l);
+
 #endif

@@ -90,8 +90,8 @@ void pt_pair_look(pt_mongo_client *c) {
   p->down = i >= 0 && !all->at[i].up;
 }
 
-/* Its backend gets nothing new, or does not work: what is idle goes, but a monitor, which would take it for the death of the server, asks another one.
- * What waits for a backend that is down waits no longer than the checks have taken to say so. */
+/* Its backend gets nothing new, or does not work: what is idle goes, but a monitor, which would take it for the death of the server,
+ * asks another one. What waits for a backend that is down waits no longer than the checks have taken to say so. */
 static void leave(pt_mongo_client *c, uint64_t quiet) {
   pt_pair *p = c->pair;
   const pt_mongo_config *mc = c->mongo->mc;

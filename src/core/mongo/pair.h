@@ -4,7 +4,9 @@
  *
  * Backend lost: the request that waits is answered with code 6 (labels as in errors.h), unless part of its reply has gone out: then the client is closed.
  * A client that has not authenticated goes on with another backend (its hello is said again there, its answer swallowed); one that has is
- * closed after the answer. A waiting hello (monitor) is simply asked again of the other backend. A load balanced client is closed.
+ * closed after the answer. A waiting hello (monitor) is simply asked again of the other backend, and its stream goes on there. A load balanced client
+ * is closed, and one whose waiting request is compressed and large: whether it wants an answer cannot be seen.
+ * A connection that has used compression is never idle: what its replies open is not known.
  */
 #ifndef PT_CORE_MONGO_PAIR_H
 #define PT_CORE_MONGO_PAIR_H
@@ -20,7 +22,7 @@ void pt_pair_end(pt_mongo_client *c);
 void pt_pair_client_io(pt_mongo_client *c, int events);
 /* Every 100 ms for each paired client: timeouts. */
 void pt_pair_tick(pt_mongo_client *c);
-/* Nothing is in flight, no cursor, no transaction: may be closed by a drain once it has been so for 2 s. */
+/* Nothing is in flight (but a monitor's hello that waits for news), no cursor, no transaction: may be closed by a drain once it has been so for 2 s. */
 bool pt_pair_idle(const pt_mongo_client *c);
 /* A new snapshot or configuration: is its backend gone or draining? */
 void pt_pair_look(pt_mongo_client *c);

@@ -38,8 +38,8 @@ static int answer(pt_mongo_client *c, const pt_ask *a, const char *backend, cons
   return e;
 }
 
-/* Tells all that wait. false: closed. A driver takes any answer but a good one to hello, and a lost connection too, for a dead server; and who may wait or
- * not must not get an answer that is taken for another's. */
+/* Tells all that wait. false: closed. A driver takes any answer but a good one to hello, and a lost connection too, for a dead server;
+ * and who may wait or not must not get an answer that is taken for another's. */
 static bool answer_all(pt_mongo_client *c, const char *backend, const char *why, atomic_ullong *counter) {
   pt_pair *p = c->pair;
   while (p->n) {

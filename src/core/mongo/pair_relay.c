@@ -41,7 +41,8 @@ static int pass(pt_pool *pool, pt_conn *to, pt_segq *q, pt_chunk *chunk, uint32_
   return n <= COPY ? pt_segq_copy(q, pool, chunk->data + off, n, PT_CHUNK_SMALL) : pt_segq_ref(q, chunk, off, n);
 }
 
-/* Reads behind the held bytes, which go into the scratch chunk first. *chunk, *off: where all of them are; how many were read, else as pt_conn_read. */
+/* Reads behind the held bytes, which go into the scratch chunk first. *chunk, *off: where all of them are; how many were read, else as
+ * pt_conn_read. */
 static ssize_t fill(pt_worker *w, pt_conn *from, const uint8_t *held, uint32_t n, pt_chunk **chunk, uint32_t *off) {
   pt_chunk *s = pt_worker_scratch(w, n + READ_ROOM);
   if (!s)
@@ -195,7 +196,8 @@ static void send_back(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_
     pt_mongo_client_close(c, NULL);
 }
 
-/* A reply to hello is wanted whole first. Returns how many of the n bytes are dealt with; all, when the client is closed or placed anew. */
+/* A reply to hello is wanted whole first. Returns how many of the n bytes are dealt with; all, when the client is closed or placed
+ * anew. */
 static uint32_t take_hello(pt_mongo_client *c, const uint8_t *bytes, uint32_t n) {
   pt_pair *p = c->pair;
   bool again = p->state == PT_PAIR_GREETING;

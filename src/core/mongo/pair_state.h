@@ -6,9 +6,8 @@
  *   pair_open   placing, connecting, PROXY header, saying hello again
  *   pair_lost   what becomes of a client whose backend is lost
  *
- * The client's unfinished message stands in c->in, what it has not taken yet in c->out. A pair without a backend is LOST: the next request places
- * and connects it again. In CONNECTING and GREETING the client is not read.
- */
+ * The client's unfinished message stands in c->in, what it has not taken yet in c->out. A pair without a backend is LOST: the next
+ * request places and connects it again. In CONNECTING and GREETING the client is not read. */
 #ifndef PT_CORE_MONGO_PAIR_STATE_H
 #define PT_CORE_MONGO_PAIR_STATE_H
 
@@ -92,8 +91,8 @@ void pt_pair_backend_writable(pt_mongo_client *c);
 
 /* ---- pair_track.c ---- */
 
-/* Follows n bytes of the client and notes its requests. *used: so many may be sent on; the rest is an unfinished start, or has to wait for room among
- * the asks. 0, or -EPROTO: the client must go, *why. */
+/* Follows n bytes of the client and notes its requests. *used: so many may be sent on; the rest is an unfinished start, or has to wait
+ * for room among the asks. 0, or -EPROTO: the client must go, *why. */
 int pt_pair_requests(pt_mongo_client *c, const uint8_t *p, uint32_t n, uint32_t *used, const char **why);
 /* Follows n bytes of the backend. *used: so many may be sent on; the rest is at most 20 bytes. 0, or -EPROTO. */
 int pt_pair_replies(pt_mongo_client *c, uint8_t *p, uint32_t n, uint32_t *used);
@@ -112,8 +111,8 @@ void pt_pair_forget(pt_pair *p);
 void pt_pair_open(pt_mongo_client *c, uint32_t not );
 /* The backend cannot be had, and nothing of the client has been sent to it: another one. */
 void pt_pair_failed(pt_mongo_client *c, const char *why);
-/* Looks at n bytes of the backend for the reply to a hello that is needed whole: the one said again, or a load balanced client's. How many of them it
- * was, 0: more are needed (or it has no business here any more: p->service), -EPROTO: it is none, or not ok. */
+/* Looks at n bytes of the backend for the reply to a hello that is needed whole: the one said again, or a load balanced client's. How
+ * many of them it was, 0: more are needed (or it has no business here any more: p->service), -EPROTO: it is none, or not ok. */
 int pt_pair_hello_reply(pt_mongo_client *c, const uint8_t *p, uint32_t n);
 /* The hello said again has been answered, or there was none to say. */
 void pt_pair_ready(pt_mongo_client *c);
@@ -122,8 +121,8 @@ void pt_pair_ready(pt_mongo_client *c);
 
 /* Leaves the backend; the pair is LOST. */
 void pt_pair_detach(pt_mongo_client *c);
-/* The backend is lost: tells who waits, goes on with another (but not that one) or closes. The health checks are not told: what a client makes a
- * backend do to its connection says nothing about the backend. */
+/* The backend is lost: tells who waits, goes on with another (but not that one) or closes. The health checks are not told: what a
+ * client makes a backend do to its connection says nothing about the backend. */
 void pt_pair_lost(pt_mongo_client *c, uint32_t not, const char *why);
 /* No backend can be had: what the client has sent is refused. */
 void pt_pair_refuse(pt_mongo_client *c);

@@ -242,8 +242,8 @@ static void note_cursor(pt_pair *p, const pt_ask *a, const pt_mongo_scan *s, uin
     open_drop(&p->cursors, (uint64_t)a->cursor);
 }
 
-/* The reply that has just passed: to the request it names (0: to the oldest); requests before that one never wanted a reply. Some servers answer
- * what wants no reply, too: such an answer names nobody. */
+/* The reply that has just passed: to the request it names (0: to the oldest); requests before that one never wanted a reply. Some
+ * servers answer what wants no reply, too: such an answer names nobody. */
 static void note_reply(pt_pair *p, uint64_t now) {
   const pt_mongo_scan *s = &p->scan;
   unsigned i = 0;

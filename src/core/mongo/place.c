@@ -187,7 +187,7 @@ static int remembered(pt_mongo *m, pt_session_kind kind, pt_session_key key, uin
                       uint32_t not, bool *pinned) {
   pt_session s;
   bool there = pt_sessions_find(m->shared->sessions, kind, key, now_ms(m), &s);
-  bool held = there && kind == PT_SESSION_LSID && (s.in_txn || s.uses);
+  bool held = there && kind == PT_SESSION_LSID && s.in_txn; /* its cursors are lost with a backend, the session goes on elsewhere */
   int i = there ? still(m, &s, not, s.uses || s.in_txn) : -1;
   if (pinned)
     *pinned = held;
@@ -198,7 +198,7 @@ static int remembered(pt_mongo *m, pt_session_kind kind, pt_session_key key, uin
     if (i < 0)
       return -1;
     if (there)
-      there = pt_sessions_move(m->shared->sessions, kind, key, now_ms(m), s.backend, m->backends->at[i].id, false, &s);
+      there = pt_sessions_move(m->shared->sessions, kind, key, now_ms(m), s.backend, m->backends->at[i].id, true, &s);
   }
   if (!there || uses) {
     if (pt_sessions_claim(m->shared->sessions, kind, key, now_ms(m), m->backends->at[i].id, uses, &s) < 0)

@@ -198,6 +198,7 @@ static pt_mongo_pool *make(pt_mongo *m, const pt_backend *b) {
 static void follow(pt_mongo_pool *p, const pt_backend *b) {
   bool moved = p->address.len != b->address.len || memcmp(&p->address, &b->address, b->address.len);
   p->address = b->address;
+  p->legacy = b->legacy;
   p->usable = true;
   if (moved && p->n)
     close_idle(p, "its address has changed");
@@ -238,18 +239,27 @@ void pt_mongo_pools_look(pt_mongo *m) {
 
 /* ---- time ---- */
 
-void pt_mongo_pools_turn(pt_mongo *m) {
-  for (unsigned i = 0; i < m->npools; i++) {
-    pt_mongo_pool *p = m->pools[i];
-    while (p->dirty) {
-      p->dirty = false;
-      for (pt_mlink *l = p->others, *next; l; l = next) {
-        next = l->next;
-        if (l->dirty)
-          pt_mlink_flush(l);
-      }
-    }
+/* Whether something was written. */
+static bool flush(pt_mongo_pool *p) {
+  if (!p->dirty)
+    return false;
+  p->dirty = false;
+  for (pt_mlink *l = p->others, *next; l; l = next) {
+    next = l->next;
+    if (l->dirty)
+      pt_mlink_flush(l);
   }
+  return true;
+}
+
+/* What cannot be written goes elsewhere, perhaps to a pool that has had its turn. */
+void pt_mongo_pools_turn(pt_mongo *m) {
+  bool any;
+  do {
+    any = false;
+    for (unsigned i = 0; i < m->npools; i++)
+      any |= flush(m->pools[i]);
+  } while (any);
 }
 
 static void tick_queue(pt_mongo_pool *p) {

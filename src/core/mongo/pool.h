@@ -11,7 +11,8 @@ struct pt_mongo_pool {
   uint32_t backend; /* stable id */
   char name[264];
   pt_address address;
-  bool usable; /* in the snapshot and resolved */
+  bool usable; /* in the snapshot */
+  bool legacy; /* knows isMaster only */
   bool dirty; /* some link has to be written */
   unsigned n, nconnecting; /* links of all states; those not ready yet */
   pt_mlink *idle, *others;
@@ -19,6 +20,8 @@ struct pt_mongo_pool {
   unsigned nwaiting;
   uint64_t retry_at; /* ns: connecting failed; not before, while other links live */
 };
+
+static inline pt_worker *pt_mlink_worker(const pt_mlink *l) { return l->pool->mongo->worker; }
 
 /* Puts x on a link, or into the queue; tells it when neither can be. */
 void pt_mongo_pool_checkout(pt_mongo_pool *p, pt_exchange *x);

@@ -132,4 +132,4 @@ install: $(BUILD)/puerta ## to $(DESTDIR)$(PREFIX)
 clean: ## remove build/
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) \( -path $(BUILD)/node -o -path $(BUILD)/venv \) -prune -o -type f -name '*.d' -print 2>/dev/null)

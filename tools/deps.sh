@@ -71,11 +71,12 @@ python_clients() {
   echo "$pinned" >"$dir/venv/.pinned"
 }
 
-# The newest MongoDB driver and mongosh need Node 20.19, Debian 12 has 18: there a newer one comes from npm beside them.
+# The newest MongoDB driver and mongosh need Node 20.19 or 22.12, Debian 12 has 18: there a newer one comes from npm beside them.
+node_is_new() { node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)'; }
 node_clients() {
   ! cmp -s tests/e2e/node/package.json "$dir/node/.pinned" || return 0
   node=""
-  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' || node=node@22.23.3
+  node_is_new || node=node@22.23.3
   echo "installing into $dir/node: ioredis mongodb mongosh redis $node"
   mkdir -p "$dir/node"
   cp tests/e2e/node/package.json "$dir/node/package.json"

@@ -40,6 +40,7 @@ static void pause_all(pt_door *door, int error) {
   pt_log_every(&rate, PT_LOG_ERROR, "accept", "%s: %s: new clients wait", door->name, strerror(error));
   for (unsigned i = 0; i < d->n; i++)
     ev_io_stop(d->loop, &d->doors[i].io);
+  ev_timer_stop(d->loop, &d->pause);
   ev_timer_set(&d->pause, 0.1, 0.);
   ev_timer_start(d->loop, &d->pause);
 }
@@ -74,7 +75,8 @@ void pt_door_let_in(pt_doors *d, unsigned listener) {
   if (door->io.fd < 0)
     return;
   door->open = true;
-  ev_io_start(d->loop, &door->io);
+  if (!ev_is_active(&d->pause))
+    ev_io_start(d->loop, &door->io);
 }
 
 static int listen_at(pt_door *door, const pt_listener_config *lc) {

@@ -2,6 +2,7 @@
 #ifndef PT_NET_ADDRESS_H
 #define PT_NET_ADDRESS_H
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,5 +37,10 @@ int pt_connect(const pt_address *a);
 int pt_connect_error(int fd);
 /* For accepted sockets: nonblocking, close-on-exec, TCP_NODELAY, keepalive after 120 s. 0 or -errno (the socket stays usable but for the first). */
 int pt_socket_tune(int fd);
+
+/* An error of connecting that says nothing of the peer: no descriptor, memory or port is left here. */
+static inline int pt_connect_ours(int e) {
+  return e == -EMFILE || e == -ENFILE || e == -ENOBUFS || e == -ENOMEM || e == -EADDRNOTAVAIL;
+}
 
 #endif

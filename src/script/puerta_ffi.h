@@ -73,7 +73,7 @@ typedef struct pt_backend_view {
   char name[64]; /* "host:port", cut when longer */
   uint32_t weight; /* as configured */
   uint32_t effective; /* weight * 1000, less during a slow start */
-  uint32_t connections; /* client connections (forward = "connection") or sessions placed on it, in all workers */
+  uint32_t connections; /* client connections bound to it (forward = "connection", or load balanced), in all workers */
   uint32_t inflight; /* requests waiting for it, in all workers */
   uint32_t id; /* stable as long as the process lives */
   uint8_t up; /* 1: healthy */

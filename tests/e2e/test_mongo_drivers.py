@@ -164,6 +164,7 @@ def test_bytes(mongo, ferrets):
             d.drop_database("bytes")
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("forward,affinity", [("connection", "hybrid"), ("connection", "socket_addr"), ("request", "fingerprint"), ("request", "socket_addr")])
 def test_one_client_stays_together(forward, affinity, ferrets, start):
     """Threads of one client, each with cursors and sessions of its own over whatever connections the driver takes: all find the data of one backend."""

@@ -2,17 +2,19 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import threading
 import time
 from pathlib import Path
 
+import bson
 import puerta as rig
 import pymongo
 import pytest
 from bson.int64 import Int64
 from conftest import SOAK
-from mongo_wire import EXHAUST, awaiting, greeted, lsid
+from mongo_wire import CHECKSUM, COMPRESSED, EXHAUST, MORE, MSG, REPLY, Malformed, Wire, awaiting, frame, greeted, lsid, msg
 from mongos import DOWN, Trio, landing
 from pymongo.errors import PyMongoError
 
@@ -118,6 +120,15 @@ def under_load(start, trio, driver, harm, name, **options):
     return verdict(trio, name, out)
 
 
+def one_at_a_time(trio, i, **fault):
+    """A fault at one of them, and a moment without any: a driver tries twice, so its second try must not meet another."""
+    calm = {"fail": {}, "reset_after": None}
+    trio[i % 3].set(**fault)
+    time.sleep(0.15)
+    trio[i % 3].set(**calm)
+    time.sleep(0.1)
+
+
 @pytest.mark.threads
 @pytest.mark.parametrize("driver", LOADS)
 @pytest.mark.parametrize("affinity", ["session_id", "hybrid"])
@@ -139,10 +150,8 @@ def test_kill_9_under_load(start, trio, driver, affinity):
 def test_reset_connections_under_load(start, trio, driver):
     """A backend that cuts connections now and then, and stays healthy."""
     def harm(p):
-        for i in range(30):
-            trio[i % 3].set(reset_after=i)
-            time.sleep(0.1)
-        trio.set(reset_after=None)
+        for i in range(20):
+            one_at_a_time(trio, i, reset_after=i)
 
     assert not under_load(start, trio, driver, harm, f"reset_{driver}", health=HEALTH | {"fall": 20})
 
@@ -151,12 +160,56 @@ def test_reset_connections_under_load(start, trio, driver):
 def test_replies_lost_after_the_write_was_done(start, trio, driver):
     """The same txnNumber goes to the driver's retry: one effect."""
     def harm(p):
-        for i in range(12):  # one at a time: a driver tries twice
-            trio[i % 3].set(fail={("insert", "update")[i % 2]: {"action": "close", "after": True, "times": 1}})
-            time.sleep(0.2)
+        for i in range(12):
+            one_at_a_time(trio, i, fail={("insert", "update")[i % 2]: {"action": "close", "after": True, "times": 1}})
 
     assert not under_load(start, trio, driver, harm, f"after_{driver}", health=HEALTH | {"fall": 20})
     assert trio.shards("stat")["repeated"] > 0
+
+
+@pytest.mark.parametrize("forward, affinity", [("request", "session_id"), ("connection", "fingerprint")])
+def test_nothing_is_sent_twice_for_a_client_that_does_not_retry(start, trio, forward, affinity):
+    """The writes are done, their answers lost. Each error is one write of unknown outcome; whoever got no error has it once."""
+    p = start.keep(rig.Puerta.for_backends(trio.addresses, forward=forward, affinity=affinity, health=HEALTH | {"fall": 20}))
+    load = PyLoad(f"mongodb://127.0.0.1:{p.port}/?retryWrites=false", f"once_{forward}")
+    try:
+        for i in range(12):
+            trio[i % 3].set(fail={"update": {"action": ("close", "reset")[i % 2], "after": True, "times": 2}, "insert": {"action": "close", "times": 1}})
+            time.sleep(0.15)
+    finally:
+        out = load.end()
+    docs = {d["_id"]: d for d in trio.documents(f"load.once_{forward}")}
+    counted = sum(d["value"] for i, d in docs.items() if i.startswith("counter"))
+    inserted = sum(not i.startswith("counter") for i in docs)
+    errors = len(out["errors"])
+    print(f"{forward}: {out['added']} increments acknowledged, {counted} done, {errors} errors")
+    assert out["operations"] > 200 and errors
+    assert not [e for e in out["errors"] if "E11000" in e], out["errors"]
+    assert out["inserted"] <= inserted and out["added"] <= counted
+    assert inserted + counted <= out["inserted"] + out["added"] + errors
+
+
+@pytest.mark.parametrize("forward", ["request", "connection"])
+def test_a_hanging_backend_harms_only_who_needs_it(start, trio, forward):
+    """Even when no health check has noticed anything."""
+    p = start.keep(rig.Puerta.for_backends(trio.addresses, forward=forward, affinity="hybrid", health={"interval": "10m"}))
+    clients = {m.port: [] for m in trio}
+    for i in range(90):
+        w, s = greeted(p.port, f"hang {i}", timeout=30), lsid()
+        clients[w.command({"whoami": 1, "lsid": s}, "admin")["port"]].append((w, s))
+    assert all(clients.values())
+    trio[0].kill(signal.SIGSTOP)
+    for w, s in clients[trio[0].port]:
+        w.send({"ping": 1, "lsid": s})
+    for _ in range(5):
+        for m in trio.all[1:]:
+            for w, s in clients[m.port]:
+                assert w.command({"whoami": 1, "lsid": s}, "admin")["port"] == m.port
+    trio[0].kill(signal.SIGCONT)
+    for w, s in clients[trio[0].port]:
+        assert w.recv().doc["ok"] == 1
+    for w, _ in sum(clients.values(), []):
+        w.close()
 
 
 @pytest.mark.parametrize("driver", LOADS)
@@ -303,3 +356,68 @@ def test_others_are_not_harmed_by_a_lost_backend_in_connection_mode(start, trio)
     assert new == {trio[0].port, trio[1].port}
     for w in sum(clients.values(), []):
         w.close()
+
+
+# ---- backends that talk nonsense ----
+
+OK = bson.encode({"ok": 1.0})
+CURSOR = bson.encode({"cursor": {"firstBatch": [{"a": 1}], "id": 7, "ns": "test.x"}, "ok": 1.0})
+NONSENSE = {
+    "length 0": struct.pack("<iiii", 0, 1, 0, MSG) + b"x" * 40,
+    "length negative": struct.pack("<iiii", -1, 1, 0, MSG) + b"x" * 40,
+    "length 17": struct.pack("<iiii", 17, 1, 0, MSG) + b"x",
+    "length huge": struct.pack("<iiii", (1 << 31) - 1, 1, 0, MSG) + b"x" * 40,
+    "opcode": frame(4711, OK, 1),
+    "another opcode": frame(REPLY, struct.pack("<iqii", 0, 0, 0, 1) + OK, 1),
+    "no section": frame(MSG, struct.pack("<I", 0), 1),
+    "document too long": frame(MSG, struct.pack("<I", 0) + b"\0" + struct.pack("<i", 1000) + OK[4:], 1),
+    "document negative": frame(MSG, struct.pack("<I", 0) + b"\0" + struct.pack("<i", -7) + OK[4:], 1),
+    "cursor cut": frame(MSG, struct.pack("<I", 0) + b"\0" + CURSOR[: len(CURSOR) // 2], 1),
+    "cursor with a wrong length": frame(MSG, struct.pack("<I", 0) + b"\0" + CURSOR.replace(struct.pack("<i", CURSOR[11]), struct.pack("<i", 9999), 1), 1),
+    "unknown flags": frame(MSG, struct.pack("<I", 0xFF00) + b"\0" + OK, 1),
+    "checksum wrong": msg({"ok": 1.0}, 1, flags=CHECKSUM)[:-4] + b"abcd",
+    "a stream nobody asked for": msg({"ok": 1.0}, 1, flags=MORE) * 3,
+    "two replies": msg({"ok": 1.0}, 1) * 2,
+    "compressed garbage": frame(COMPRESSED, struct.pack("<iiB", MSG, 100, 2) + b"garbage", 1),
+    "compressed bomb": frame(COMPRESSED, struct.pack("<iiB", MSG, (1 << 31) - 1, 2) + b"garbage", 1),
+    "empty": frame(MSG, struct.pack("<I", 0) + b"\0" + b"\5\0\0\0\0", 1),
+    "http": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+}
+
+
+@pytest.fixture(scope="module")
+def odd():
+    with Trio() as t:
+        yield t
+
+
+@pytest.fixture(scope="module", params=["connection", "request"])
+def nonsense(request, odd):
+    from conftest import Starter
+
+    s = Starter()
+    yield s.keep(rig.Puerta.for_backends(odd.addresses, forward=request.param, affinity="hybrid", health=HEALTH | {"fall": 50},
+                                         timeouts={"request": "1s", "connect": "1s"}))
+    s.end()
+
+
+@pytest.mark.parametrize("command", ["find", "hello"])
+@pytest.mark.parametrize("what", NONSENSE)
+def test_backends_that_talk_nonsense(nonsense, odd, what, command):
+    """Whoever asked is told something or closed, in the end; nobody else is harmed, and the next one is served."""
+    with greeted(nonsense.port) as other:
+        odd.set(fail={command: {"action": "raw", "raw": NONSENSE[what].hex(), "times": 3}})
+        try:
+            with Wire(nonsense.port, timeout=8) as w:
+                w.hello()
+                for _ in range(3):
+                    w.command({"find": "nonsense", "lsid": lsid()})
+        except (ConnectionError, TimeoutError, AssertionError, bson.errors.InvalidBSON, KeyError, Malformed):
+            pass
+        time.sleep(0.3 if command == "hello" else 0)
+        odd.set(fail={})
+        assert other.command({"ping": 1}, "admin")["ok"] == 1
+    for i in range(12):
+        with greeted(nonsense.port, f"after {i}") as w:
+            r = w.command({"find": "numbers", "filter": {"n": 3, "tag": i}, "batchSize": 2, "lsid": lsid()})
+            assert r["ok"] == 1 and [d["tag"] for d in r["cursor"]["firstBatch"]] == [i, i], r

@@ -1,7 +1,9 @@
 """Hostile input closes one connection, with a line in the log, and nothing else; large and compressed messages pass."""
 import os
 import re
+import socket
 import struct
+import threading
 import time
 
 import bson
@@ -202,6 +204,64 @@ def test_depth_180_passes(proxy):
     with greeted(proxy.port) as w:
         doc = bson.decode(deep(150))
         assert w.command({"insert": f"deep_{proxy.forward}", "documents": [{"_id": 1, "d": doc}]})["n"] == 1
+
+
+ODD = [
+    {"getMore": "x", "collection": "c"}, {"getMore": 1.5, "collection": "c"}, {"getMore": 5, "collection": "c"}, {"getMore": None}, {"getMore": Int64(5)},
+    {"killCursors": "c", "cursors": "x"}, {"killCursors": "c", "cursors": ["a", 1, None]}, {"killCursors": "c", "cursors": []}, {"killCursors": "c"},
+    {"killCursors": "c", "cursors": [Int64(i) for i in range(20000)]}, {"find": "x", "lsid": 5}, {"find": "x", "lsid": {}}, {"find": "x", "lsid": {"id": "short"}},
+    {"find": "x", "lsid": {"id": bson.Binary(b"xx", 4)}}, {"find": "x", "lsid": {"id": bson.Binary(b"x" * 16, 0)}},
+    {"insert": "x", "documents": [], "txnNumber": "x"},
+    {"find": "x", "txnNumber": Int64(-5), "lsid": lsid()}, {"find": "x", "autocommit": "no", "startTransaction": 7, "txnNumber": Int64(1), "lsid": lsid()},
+    {"endSessions": 5}, {"endSessions": []}, {"endSessions": [5, {}, {"id": 7}]}, {"endSessions": [lsid() for _ in range(3000)]}, {"commitTransaction": 1},
+    {"abortTransaction": 1, "lsid": lsid(), "txnNumber": Int64(1), "autocommit": False}, {"hello": 1, "client": 5}, {"hello": 1, "client": {}},
+    {"hello": 1, "client": {"application": 5, "driver": [], "os": "x"}}, {"hello": 1, "topologyVersion": 5, "maxAwaitTimeMS": "x"},
+    {"hello": 1, "topologyVersion": {"processId": 1, "counter": "x"}, "maxAwaitTimeMS": Int64(1)}, {"hello": 1, "compression": "zlib"},
+    {"hello": 1, "topologyVersion": {"processId": bson.ObjectId(), "counter": Int64(0)}, "maxAwaitTimeMS": Int64(-1)},
+    {"hello": 1, "compression": [1, None, "zlib", "x" * 300]}, {"hello": 1, "saslSupportedMechs": 5}, {"hello": 1, "saslSupportedMechs": "x" * 5000},
+    {"hello": 1, "speculativeAuthenticate": 5}, {"hello": 1, "loadBalanced": "yes"}, {"saslStart": 1}, {"saslContinue": 1},
+    {"saslStart": 1, "payload": 5, "mechanism": 5},
+    {"": 1}, {"x" * 5000: 1}, {"find": "x", "\u00e4" * 100: 1}, {"ping": 1, "lsid": {"id": lsid()["id"], "uid": bson.Binary(b"x" * 32)}},
+    {"logout": 1}, {"authenticate": 1},
+]
+
+
+@pytest.mark.parametrize("i", range(len(ODD)))
+def test_odd_commands(proxy, i):
+    """Well formed, and nonsense: answered or closed; others do not notice."""
+    with greeted(proxy.port) as other:
+        for when in ("first", "later"):
+            with Wire(proxy.port) if when == "first" else greeted(proxy.port) as w:
+                try:
+                    assert "ok" in w.command(ODD[i], "admin")
+                except ConnectionError:
+                    pass
+        assert other.command({"ping": 1})["ok"] == 1
+
+
+def test_a_client_that_has_said_its_last_word_gets_its_answer(proxy):
+    with greeted(proxy.port) as w:
+        n = w.send({"find": "numbers", "filter": {"n": 3, "tag": 1}}, "test")
+        w.sock.shutdown(socket.SHUT_WR)
+        m = w.recv()
+        assert m.response_to == n and len(m.doc["cursor"]["firstBatch"]) == 3
+        assert w.closed()
+
+
+def test_many_requests_unread(proxy):
+    """20,000 requests of a client that does not read: they wait in its socket, not in memory."""
+    with greeted(proxy.port, timeout=60) as w:
+        base = proxy.rss()
+        s = lsid()
+        data = b"".join(msg({"find": "numbers", "filter": {"n": 20, "tag": i}, "lsid": s, "$db": "test"}, i) for i in range(1, 20001))
+        sender = threading.Thread(target=w.sock.sendall, args=(data,))
+        sender.start()
+        time.sleep(1)
+        assert proxy.rss() - base < 30_000_000
+        for i in range(1, 20001):
+            m = w.recv()
+            assert m.response_to == i and m.doc["cursor"]["firstBatch"][0]["tag"] == i
+        sender.join()
 
 
 def test_a_large_first_message_is_refused(proxy):

@@ -33,7 +33,7 @@ SETTINGS = {
     "streaming": True,      # topologyVersion in hello
     "delay": 0,             # s before each command runs
     "reset_after": None,    # messages, over all connections, until the one that carries the next is reset
-    "fail": {},             # command -> { action: "error" | "close" | "reset" | "hang", code, name, labels, times, after: done before }
+    "fail": {},             # command -> { action: "error" | "close" | "reset" | "hang" | "raw", code, name, labels, raw: hex bytes, times, after: done before }
     "cursor_ids": "random",  # "count": 1, 2, 3, as small servers do
     "exhaust_pause": 0,     # s between the replies of an exhaust getMore
     "compressors": ["zlib"],
@@ -289,6 +289,12 @@ class Connection:
             self.reset()
         if action == "close":
             raise ConnectionAbortedError
+        if action == "raw":  # responseTo is right, everything else as told
+            raw = bytearray.fromhex(fault["raw"])
+            raw[8:12] = struct.pack("<i", m.request_id)
+            self.writer.write(raw)
+            await self.writer.drain()
+            return
         if not m.more:
             await self.write(m, CommandError(fault["code"], fault.get("name", "Scripted"), "scripted fault", fault.get("labels", ())).doc)
 

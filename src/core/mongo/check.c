@@ -27,10 +27,8 @@ static void tell(pt_check *c) {
 static void go_up(pt_check *c) {
   c->b.up = true;
   c->b.why[0] = 0;
-  if (c->was_down) {
+  if (c->was_down)
     c->b.up_since = pt_now_ns();
-    c->b.epoch++;
-  }
   tell(c);
 }
 
@@ -58,6 +56,11 @@ static bool count_bad(pt_check *c, const char *why) {
 
 static bool same_address(const pt_address *a, const pt_address *b) { return a->len == b->len && !memcmp(&a->sa, &b->sa, a->len); }
 
+/* Surely the same process as before: what it held is still there. */
+static bool is_same(const pt_server_hello *was, const pt_server_hello *is) {
+  return was->has_topology_version && is->has_topology_version && !memcmp(was->process_id, is->process_id, sizeof is->process_id);
+}
+
 /* Another process answers under this name now, though it was never seen down. */
 static bool is_another(pt_check *c, const pt_server_hello *is) {
   const pt_server_hello *was = &c->b.hello;
@@ -69,7 +72,7 @@ static bool is_another(pt_check *c, const pt_server_hello *is) {
             pt_address_format(&c->b.address, from, sizeof from), pt_address_format(&c->probe.to, to, sizeof to));
     return true;
   }
-  if (!was->has_topology_version || !is->has_topology_version || !memcmp(was->process_id, is->process_id, sizeof is->process_id))
+  if (!was->has_topology_version || !is->has_topology_version || is_same(was, is))
     return false;
   pt_log_every(&c->told_restart, PT_LOG_INFO, "health", "listener %s: backend %s has been restarted", c->env->lc->name,
                c->b.name);
@@ -78,7 +81,7 @@ static bool is_another(pt_check *c, const pt_server_hello *is) {
 
 static bool count_good(pt_check *c) {
   const pt_server_hello *is = &c->probe.greet.hello;
-  bool another = is_another(c, is);
+  bool another = is_another(c, is) || (!c->b.up && c->was_down && !c->good && !is_same(&c->b.hello, is));
   bool changed = another || c->b.legacy != c->probe.legacy || !pt_backends_same_view(&c->b.hello, is);
   c->b.epoch += another;
   c->b.hello = *is;
@@ -211,14 +214,9 @@ void pt_check_configure(pt_check *c, const pt_backend_config *bc) {
   begin_round(c);
 }
 
-void pt_check_hint(pt_check *c, const char *why) {
-  if (!c->b.up)
-    return;
-  bool changed = count_bad(c, why);
-  if (!c->probe.running)
+void pt_check_hint(pt_check *c) {
+  if (c->b.up && !c->probe.running)
     begin_round(c);
-  if (changed)
-    c->env->changed(c);
 }
 
 void pt_check_resolve(pt_check *c) { ask(c); }

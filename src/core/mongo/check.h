@@ -55,8 +55,8 @@ void pt_check_free(pt_check *c);
 void pt_check_configure(pt_check *c, const pt_backend_config *bc);
 /* Before env's configuration is replaced. */
 void pt_check_pause(pt_check *c);
-/* A worker met an error. */
-void pt_check_hint(pt_check *c, const char *why);
+/* A worker met an error: a round begins at once. What counts is what it finds. */
+void pt_check_hint(pt_check *c);
 /* Time to look the name up again. */
 void pt_check_resolve(pt_check *c);
 /* The answer to that. */

@@ -269,7 +269,7 @@ void pt_mongo_client_write_later(pt_mongo_client *c) {
 
 void pt_mongo_client_answer(pt_mongo_client *c, int request_opcode, int32_t response_to, const bson_t *doc) {
   pt_mongo *m = c->mongo;
-  if (pt_mongo_answer(&c->out, &m->worker->pool, request_opcode, ++m->next_id, response_to, 0, doc))
+  if (pt_mongo_answer(&c->out, &m->worker->pool, request_opcode, (int32_t)++m->next_id, response_to, 0, doc))
     pt_mongo_client_close(c, "out of memory");
   else
     pt_mongo_client_write_later(c);

@@ -39,37 +39,37 @@ static void end_transaction(pt_exchange *x) {
 
 /* By session, identity or load. Index, -1: none. What holds a session where it is, cursors or a transaction, is lost with its backend; only statements of that
  * transaction have nowhere else to go. A recoveryToken tells any mongos how it ended. */
-static int choose(pt_exchange *x, uint32_t not ) {
+static int choose(pt_exchange *x, uint32_t except) {
   pt_mongo *m = pt_exchange_mongo(x);
   const pt_mongo_command *cmd = &x->cmd;
   bool held;
   if (cmd->lsid && cmd->start_transaction)
     end_transaction(x); /* the one before it, if it was left open */
   x->pinned = cmd->in_transaction && !cmd->start_transaction && !x->recoverable;
-  int i = pt_place_request(x->client, cmd->lsid, not, &held);
-  if (held && !x->pinned && (i < 0 || !m->backends->at[i].up || m->backends->at[i].id == not )) {
+  int i = pt_place_request(x->client, cmd->lsid, except, &held);
+  if (held && !x->pinned && (i < 0 || !m->backends->at[i].up || m->backends->at[i].id == except)) {
     pt_sessions_drop(m->shared->sessions, PT_SESSION_LSID, session(x));
-    i = pt_place_request(x->client, cmd->lsid, not, &held);
+    i = pt_place_request(x->client, cmd->lsid, except, &held);
   }
   return i;
 }
 
 /* Index of its backend, -1: none. */
-static int find(pt_exchange *x, uint32_t not ) {
+static int find(pt_exchange *x, uint32_t except) {
   pt_mongo *m = pt_exchange_mongo(x);
   if (!m->backends)
     return -1;
   if (x->client->flags & PT_MC_LOAD_BALANCED)
     x->backend = x->client->backend;
   else if (x->kind != PT_X_PART && x->cmd.verb != PT_MVERB_GET_MORE)
-    return choose(x, not );
+    return choose(x, except);
   x->pinned = true;
   return pt_backends_index(m->backends, x->backend);
 }
 
-void pt_exchange_place(pt_exchange *x, uint32_t not ) {
+void pt_exchange_place(pt_exchange *x, uint32_t except) {
   pt_mongo *m = pt_exchange_mongo(x);
-  int i = find(x, not );
+  int i = find(x, except);
   pt_mongo_pool *p = i >= 0 ? pt_mongo_pool_find(m, m->backends->at[i].id) : NULL;
   if (p) {
     x->backend = p->backend;

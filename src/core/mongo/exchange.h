@@ -65,7 +65,7 @@ static inline uint64_t pt_exchange_ms(const pt_exchange *x) { return x->client->
 /* ---- exchange.c ---- */
 
 /* Finds the backend of a request whose bytes are in req (not: a stable id that has just failed) and puts it on a link or into the queue; answers when there is none. */
-void pt_exchange_place(pt_exchange *x, uint32_t not );
+void pt_exchange_place(pt_exchange *x, uint32_t except);
 /* Nothing of it was written (req has it again): placed elsewhere if it may be. */
 void pt_exchange_unsent(pt_exchange *x, const char *backend, const char *why);
 /* It was written and will not be answered. begun: part of the reply has gone to the client. */

@@ -18,11 +18,6 @@ enum {
 
 #define HINT_GAP_NS 100000000u
 
-typedef struct hint {
-  uint32_t backend;
-  char why[96];
-} hint;
-
 /* Everybody who ever was a backend; the index is the stable id. */
 typedef struct known {
   char *name;
@@ -45,7 +40,7 @@ struct pt_health {
   bool stopping;
   pt_config *cfg; /* new, NULL: it has been taken */
   unsigned listener;
-  hint hints[HINTS];
+  uint32_t hints[HINTS]; /* stable ids */
   unsigned nhints;
   pt_backends *ready; /* to be published, NULL: none */
 
@@ -226,7 +221,7 @@ static void take_addresses(pt_health *h) {
 static void on_news(struct ev_loop *loop, ev_async *w, int events) {
   (void)events;
   pt_health *h = w->data;
-  hint hints[HINTS];
+  uint32_t hints[HINTS];
   pthread_mutex_lock(&h->lock);
   bool stopping = h->stopping;
   pt_config *cfg = h->cfg;
@@ -244,9 +239,9 @@ static void on_news(struct ev_loop *loop, ev_async *w, int events) {
     configure(h, cfg, listener);
   take_addresses(h);
   for (unsigned i = 0; i < nhints; i++) {
-    pt_check *c = find(h, hints[i].backend);
+    pt_check *c = find(h, hints[i]);
     if (c)
-      pt_check_hint(c, hints[i].why);
+      pt_check_hint(c);
   }
 }
 
@@ -370,7 +365,7 @@ void pt_health_reconfigure(pt_health *h, pt_config *cfg) {
   ev_async_send(h->env.loop, &h->news_async);
 }
 
-void pt_health_hint(pt_health *h, uint32_t backend, const char *why) {
+void pt_health_hint(pt_health *h, uint32_t backend) {
   uint64_t now = pt_now_ns();
   if (backend >= PT_BACKEND_IDS)
     return;
@@ -378,11 +373,8 @@ void pt_health_hint(pt_health *h, uint32_t backend, const char *why) {
   if (now < after || !atomic_compare_exchange_strong(&h->hint_after[backend], &after, now + HINT_GAP_NS))
     return;
   pthread_mutex_lock(&h->lock);
-  if (h->nhints < HINTS) {
-    hint *to = &h->hints[h->nhints++];
-    to->backend = backend;
-    snprintf(to->why, sizeof to->why, "%s", why);
-  }
+  if (h->nhints < HINTS)
+    h->hints[h->nhints++] = backend;
   pthread_mutex_unlock(&h->lock);
   ev_async_send(h->env.loop, &h->news_async);
 }

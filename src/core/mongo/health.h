@@ -6,8 +6,8 @@
  * is good when ok is 1, it is writable, and, with require_mongos, msg is "isdbgrid". rise good rounds in a row make a backend up, fall bad ones
  * down; a bad probe is repeated at once up to retries times within its round. Jitter makes intervals shorter, never longer.
  * A closed or refused connection is known at once, a hang after timeout: a dead backend is out within interval x fall + timeout.
- * A hint (a worker met an error) probes at once, at most every 100 ms per backend, and counts as a bad round: with fall 1 the backend is down at
- * once, else after fall. A probe that fails for want of descriptors or memory here says nothing of the backend.
+ * A hint (a worker met an error) probes at once, at most every 100 ms per backend; only what the probe finds counts, so that no client can
+ * take a backend out. A probe that fails for want of descriptors or memory here says nothing of the backend.
  *
  * Before the first round of every backend has ended, or health_timeout has passed, nothing is published; nor while new ones of a reload are in
  * it. A backend that passes its first probe is up without waiting for rise.
@@ -31,8 +31,8 @@ typedef void pt_health_publish(void *arg, pt_backends *b);
 pt_health *pt_health_start(struct ev_loop *loop, pt_config *cfg, unsigned listener, pt_health_publish *publish, void *arg);
 /* Control thread. The MongoDB listener of the same name in the new configuration. Backends that stay keep their id and state. */
 void pt_health_reconfigure(pt_health *h, pt_config *cfg);
-/* Any thread, cheap: something failed at this backend (stable id). why is copied. */
-void pt_health_hint(pt_health *h, uint32_t backend, const char *why);
+/* Any thread, cheap: something failed at this backend (stable id). */
+void pt_health_hint(pt_health *h, uint32_t backend);
 /* Control thread. The last published snapshot, borrowed; NULL before. */
 pt_backends *pt_health_current(const pt_health *h);
 /* Control thread. Ends the threads (one stuck in a name service is left to end by itself). NULL is allowed. */

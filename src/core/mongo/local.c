@@ -151,7 +151,7 @@ static void tell(pt_exchange *x, const pt_client_hello *h, bool stream) {
                       .users = m->mc->users,
                       .nusers = m->mc->nusers};
   bson_t doc = BSON_INITIALIZER;
-  int32_t mine = ++m->next_id;
+  int32_t mine = (int32_t)++m->next_id;
   pt_local_hello(&doc, &f, h);
   int e = pt_mongo_answer(&c->out, &m->worker->pool, x->opcode, mine, x->request_id, stream ? PT_MSG_MORE : 0, &doc);
   bson_destroy(&doc);

@@ -31,6 +31,7 @@ int pt_mlink_open(pt_mongo_pool *p) {
     return -ENOMEM;
   }
   l->pool = p;
+  l->epoch = p->epoch;
   l->since = pt_mlink_worker(l)->now;
   p->n++;
   p->nconnecting++;

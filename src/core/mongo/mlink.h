@@ -22,6 +22,7 @@ struct pt_mlink {
   pt_conn conn;
   pt_mongo_pool *pool;
   pt_mlink *prev, *next; /* in the pool's list of idle, or of other links */
+  uint32_t epoch; /* of the pool when it was opened */
   uint8_t state; /* pt_mlink_state */
   bool dirty; /* written at the end of the turn */
   bool blocked; /* waits for the socket to take more */

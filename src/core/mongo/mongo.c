@@ -21,6 +21,11 @@ static void each(pt_mongo *m, void (*fn)(pt_mongo_client *)) {
   }
 }
 
+static void look_pair(pt_mongo_client *c) {
+  if (c->state == PT_MC_PAIRED)
+    pt_pair_look(c);
+}
+
 static void tick_client(pt_mongo_client *c) {
   pt_mongo *m = c->mongo;
   if (c->state == PT_MC_PAIRED)
@@ -34,6 +39,11 @@ static void tick_client(pt_mongo_client *c) {
 static void on_tick(struct ev_loop *loop, ev_timer *t, int events) {
   (void)loop, (void)events;
   pt_mongo *m = t->data;
+  unsigned moves = atomic_load_explicit(&m->shared->moves, memory_order_relaxed);
+  if (moves != m->moves) {
+    m->moves = moves;
+    each(m, look_pair);
+  }
   each(m, tick_client);
   if (m->mc->per_request)
     pt_request_pools_tick(m);
@@ -75,7 +85,6 @@ void pt_mongo_free(pt_mongo *m) {
     free(m->clients[i / PT_CLIENT_BLOCK]);
   free(m->clients);
   free(m->dirty.at);
-  free(m->waiting.at);
   m->affinity->free(m->affinity);
   pt_backends_unref(m->backends);
   pt_config_unref(m->cfg);
@@ -83,11 +92,7 @@ void pt_mongo_free(pt_mongo *m) {
 }
 
 static void look_again(pt_mongo *m) {
-  for (uint32_t i = 0; i < m->nclients; i++) {
-    pt_mongo_client *c = pt_mongo_client_at(m, i);
-    if ((c->gen & 1) && c->state == PT_MC_PAIRED)
-      pt_pair_look(c);
-  }
+  each(m, look_pair);
   if (m->mc->per_request)
     pt_request_look(m);
 }
@@ -139,17 +144,22 @@ void pt_mongo_apply(pt_mongo *m, pt_backends *b) {
 
 /* ---- turns ---- */
 
+/* A client that closes may leave its link to the next request: until nothing is left to write. */
 void pt_mongo_turn(pt_mongo *m) {
-  if (m->mc->per_request)
-    pt_request_turn(m);
-  for (uint32_t i = 0; i < m->dirty.n; i++) {
-    pt_mongo_client *c = pt_mongo_client_at(m, m->dirty.at[i]);
-    if (!(c->gen & 1) || !(c->flags & PT_MC_DIRTY))
-      continue;
-    c->flags &= (uint16_t)~PT_MC_DIRTY;
-    pt_mongo_client_flush(c);
-  }
-  m->dirty.n = 0;
+  bool any;
+  do {
+    if (m->mc->per_request)
+      pt_request_turn(m);
+    any = m->dirty.n;
+    for (uint32_t i = 0; i < m->dirty.n; i++) {
+      pt_mongo_client *c = pt_mongo_client_at(m, m->dirty.at[i]);
+      if (!(c->gen & 1) || !(c->flags & PT_MC_DIRTY))
+        continue;
+      c->flags &= (uint16_t)~PT_MC_DIRTY;
+      pt_mongo_client_flush(c);
+    }
+    m->dirty.n = 0;
+  } while (any);
 }
 
 /* Half-done handshakes go at once, others when nothing of theirs is open. */
@@ -161,6 +171,9 @@ static bool leaves(const pt_mongo_client *c) {
 
 uint32_t pt_mongo_drain(pt_mongo *m) {
   uint32_t left = 0;
+  if (m->worker->now < m->drain_next)
+    return m->drain_left;
+  m->drain_next = m->worker->now + (uint64_t)TICK_MS * PT_NS_PER_MS;
   for (uint32_t i = 0; i < m->nclients; i++) {
     pt_mongo_client *c = pt_mongo_client_at(m, i);
     if (!(c->gen & 1))
@@ -170,5 +183,5 @@ uint32_t pt_mongo_drain(pt_mongo *m) {
     else
       left++;
   }
-  return left;
+  return m->drain_left = left;
 }

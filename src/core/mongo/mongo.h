@@ -31,8 +31,9 @@ typedef struct pt_mongo_shared {
   pt_backends *last; /* control thread: the last snapshot handed out; NULL before */
   uint8_t process_id[12]; /* topologyVersion.processId of this puerta */
   uint64_t secret; /* seeds hashes of hostile keys */
-  atomic_uint connections[PT_BACKEND_IDS]; /* paired clients, or sessions placed, by stable id */
+  atomic_uint connections[PT_BACKEND_IDS]; /* clients bound to it (paired, or load balanced), by stable id */
   atomic_uint inflight[PT_BACKEND_IDS];
+  atomic_uint moves; /* identities that have connections and were placed anew: those follow */
 } pt_mongo_shared;
 
 typedef struct pt_mongo_counters {
@@ -96,8 +97,10 @@ struct pt_mongo {
   pt_list dirty; /* client indexes */
   pt_mongo_pool **pools; /* forward = "request": by nothing in particular; pool.c's */
   unsigned npools;
-  pt_list waiting; /* request.c's: clients in a local wait (awaitable hello) */
-  int32_t next_id; /* requestIDs of what puerta itself sends */
+  uint32_t next_id; /* requestIDs of what puerta itself sends */
+  unsigned moves; /* of shared->moves, seen */
+  uint64_t drain_next; /* ns: when a draining process looks again */
+  uint32_t drain_left; /* what it found */
   uint64_t draws; /* keys of what has no identity */
   ev_timer tick; /* 100 ms: timeouts, drains, pools */
   pt_mongo_counters n;
@@ -146,14 +149,18 @@ char *pt_mongo_client_where(const pt_mongo_client *c, char out[PT_ADDRESS_TEXT])
 /* Asks identify and stores c->identity. h: NULL when its first message was no hello. */
 void pt_place_identify(pt_mongo_client *c, const pt_client_hello *h);
 /* The backend for a whole connection (paired, or load balanced): its identity's, or a new pick. Claims a use of the identity (PT_MC_CLAIMED) and binds c->backend.
- * not: a stable id that has just failed it, PT_BACKEND_NONE: none. Index into m->backends, -1: none is usable. */
-int pt_place_connection(pt_mongo_client *c, uint32_t not );
+ * except: a stable id that has just failed it, PT_BACKEND_NONE: none. Index into m->backends, -1: none is usable. */
+int pt_place_connection(pt_mongo_client *c, uint32_t except);
 /* Gives the binding back (close, or before another place). */
 void pt_place_release(pt_mongo_client *c);
+/* Its client has been placed elsewhere since. */
+bool pt_place_strayed(pt_mongo_client *c);
+/* Stays where it is, but holds its client there no longer. true: nobody does. */
+bool pt_place_unclaim(pt_mongo_client *c);
 /* The backend for one request of a session: lsid's entry, else the identity's, else a new pick, which is remembered under lsid (by_session) or identity.
- * lsid NULL: none. not: as above. *session: the entry that was used (valid when *found). Index, -1: none is usable. An entry whose
- * backend is down is moved, unless a transaction or cursors hold it there: then its index is returned all the same and *pinned is true. */
-int pt_place_request(pt_mongo_client *c, const uint8_t *lsid, uint32_t not, bool *pinned);
+ * lsid NULL: none. except: as above. Index, -1: none is usable. An entry whose backend is down is moved, unless a transaction holds it there: then
+ * its index is returned all the same and *pinned is true. */
+int pt_place_request(pt_mongo_client *c, const uint8_t *lsid, uint32_t except, bool *pinned);
 /* The key of an lsid in the session table. */
 pt_session_key pt_place_lsid(const pt_mongo *m, const uint8_t lsid[16]);
 /* A connection or request met an error at a backend (index): hints the health checks. */

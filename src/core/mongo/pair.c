@@ -86,7 +86,8 @@ void pt_pair_look(pt_mongo_client *c) {
   if (p->state == PT_PAIR_LOST || !all)
     return;
   int i = pt_backends_index(all, c->backend);
-  p->leave = i < 0 || all->at[i].draining;
+  p->leave = i < 0 || all->at[i].draining || all->at[i].epoch != p->epoch;
+  p->strayed = pt_place_strayed(c);
   p->down = i >= 0 && !all->at[i].up;
 }
 
@@ -99,9 +100,12 @@ static void leave(pt_mongo_client *c, uint64_t quiet) {
   bool idle = quiet > (uint64_t)QUIET_MS * PT_NS_PER_MS && pt_pair_idle(c);
   if (p->down && (idle || (p->n && quiet > grace)))
     pt_pair_lost(c, c->backend, "it is down");
-  else if (idle && (p->n || (p->movable && !p->worked)))
-    pt_pair_lost(c, PT_BACKEND_NONE, "it is draining");
-  else if (idle)
+  else if (p->strayed && p->movable && pt_pair_idle(c)) /* unseen: its next request opens it anew */
+    pt_pair_lost(c, PT_BACKEND_NONE, "its client is elsewhere");
+  else if (idle && (p->n || (p->movable && !p->worked))) {
+    if (pt_place_unclaim(c))
+      pt_pair_lost(c, PT_BACKEND_NONE, "it is draining");
+  } else if (idle)
     pt_mongo_client_close(c, "its backend is draining");
 }
 
@@ -118,7 +122,7 @@ void pt_pair_tick(pt_mongo_client *c) {
     pt_mongo_client_close(c, "idle timeout");
   } else if (waits && mc->request_timeout && a->verb != PT_MVERB_HELLO && quiet > mc->request_timeout * PT_NS_PER_MS) {
     pt_pair_lost(c, c->backend, "no answer within request_timeout");
-  } else if (p->state == PT_PAIR_READY && (p->leave || p->down)) {
+  } else if (p->state == PT_PAIR_READY && (p->leave || p->down || p->strayed)) {
     leave(c, quiet);
   }
 }

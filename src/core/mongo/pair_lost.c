@@ -13,7 +13,7 @@ void pt_pair_detach(pt_mongo_client *c) {
   pt_pair *p = c->pair;
   pt_conn_close(&p->conn, c->mongo->worker->loop);
   p->state = PT_PAIR_LOST;
-  p->leave = p->down = false;
+  p->leave = p->down = p->strayed = false;
   pt_segq_clear(&p->out);
   if (p->in)
     pt_chunk_unref(p->in);
@@ -33,7 +33,7 @@ static int answer(pt_mongo_client *c, const pt_ask *a, const char *backend, cons
                                 .cursor = a->cursor};
   bson_t doc = BSON_INITIALIZER;
   pt_mongo_error_lost(&doc, &cmd, backend, why);
-  int e = pt_mongo_answer(&c->out, &m->worker->pool, a->opcode, ++m->next_id, a->id, 0, &doc);
+  int e = pt_mongo_answer(&c->out, &m->worker->pool, a->opcode, (int32_t)++m->next_id, a->id, 0, &doc);
   bson_destroy(&doc);
   return e;
 }
@@ -67,7 +67,7 @@ static void go_on(pt_mongo_client *c) {
     pt_pair_watch(c);
 }
 
-void pt_pair_lost(pt_mongo_client *c, uint32_t not, const char *why) {
+void pt_pair_lost(pt_mongo_client *c, uint32_t except, const char *why) {
   static pt_log_rate rate;
   pt_pair *p = c->pair;
   pt_mongo *m = c->mongo;
@@ -86,14 +86,14 @@ void pt_pair_lost(pt_mongo_client *c, uint32_t not, const char *why) {
     return;
   }
   if (pt_pair_only_hello(p) && p->hello && !p->left) {
-    pt_pair_open(c, not );
+    pt_pair_open(c, except);
     return;
   }
   if (!answer_all(c, name, why, &m->n.lost))
     return;
   go_on(c);
   if (c->gen == gen && p->movable && c->in_len)
-    pt_pair_open(c, not );
+    pt_pair_open(c, except);
 }
 
 void pt_pair_refuse(pt_mongo_client *c) {

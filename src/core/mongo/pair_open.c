@@ -8,12 +8,12 @@
 
 static void on_backend(struct ev_loop *loop, ev_io *io, int events);
 
-void pt_pair_open(pt_mongo_client *c, uint32_t not ) {
+void pt_pair_open(pt_mongo_client *c, uint32_t except) {
   pt_pair *p = c->pair;
   pt_mongo *m = c->mongo;
   for (;;) {
     bool more = m->backends && p->tries < 2 * m->backends->n; /* one avoided for a while may come round again */
-    int i = more ? pt_place_connection(c, not ) : -1;
+    int i = more ? pt_place_connection(c, except) : -1;
     if (i < 0) {
       p->tries = 0;
       pt_pair_refuse(c);
@@ -21,7 +21,8 @@ void pt_pair_open(pt_mongo_client *c, uint32_t not ) {
     }
     p->tries++;
     const pt_backend *b = &m->backends->at[i];
-    int fd = b->address.len ? pt_connect(&b->address) : -EADDRNOTAVAIL;
+    p->epoch = b->epoch;
+    int fd = b->address.len ? pt_connect(&b->address) : -EHOSTUNREACH;
     if (fd >= 0) {
       pt_conn_open(&p->conn, m->worker->loop, fd, EV_WRITE, on_backend, c);
       p->state = PT_PAIR_CONNECTING;
@@ -30,20 +31,26 @@ void pt_pair_open(pt_mongo_client *c, uint32_t not ) {
       pt_pair_watch(c);
       return;
     }
+    if (pt_connect_ours(fd)) { /* nor would it be better elsewhere */
+      p->tries = 0;
+      pt_pair_detach(c);
+      pt_pair_refuse(c);
+      return;
+    }
     pt_place_failed(m, (unsigned)i, b->address.len ? strerror(-fd) : "its name is not resolved");
-    not = b->id;
+    except = b->id;
     pt_pair_detach(c);
   }
 }
 
 void pt_pair_failed(pt_mongo_client *c, const char *why) {
   pt_mongo *m = c->mongo;
-  uint32_t not = c->backend;
-  int i = m->backends ? pt_backends_index(m->backends, not ) : -1;
+  uint32_t except = c->backend;
+  int i = m->backends ? pt_backends_index(m->backends, except) : -1;
   if (i >= 0)
     pt_place_failed(m, (unsigned)i, why);
   pt_pair_detach(c);
-  pt_pair_open(c, not );
+  pt_pair_open(c, except);
 }
 
 /* ---- connected ---- */

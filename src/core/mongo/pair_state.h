@@ -63,7 +63,8 @@ struct pt_pair {
   bool worked; /* has asked for more than hello: no monitor */
   bool sealed; /* has used compression: what is open is not known */
   bool ending; /* is closed when the rest of its request has come and its answer is out */
-  bool leave, down; /* the backend is draining or gone from the configuration; is down */
+  bool leave, down, strayed; /* the backend is draining, gone or another process; is down; its client has been placed elsewhere */
+  uint32_t epoch; /* of its backend when it was opened */
   uint16_t tries; /* connections tried since one held for a second */
   uint8_t head, n; /* asks: a ring */
   uint32_t left; /* bytes of the client's current message still to come; LOST: they go nowhere, it has been answered */
@@ -108,7 +109,7 @@ void pt_pair_forget(pt_pair *p);
 /* ---- pair_open.c; each may close the client ---- */
 
 /* Places a LOST pair and connects it; not: a backend that has just failed it, or PT_BACKEND_NONE. */
-void pt_pair_open(pt_mongo_client *c, uint32_t not );
+void pt_pair_open(pt_mongo_client *c, uint32_t except);
 /* The backend cannot be had, and nothing of the client has been sent to it: another one. */
 void pt_pair_failed(pt_mongo_client *c, const char *why);
 /* Looks at n bytes of the backend for the reply to a hello that is needed whole: the one said again, or a load balanced client's. How
@@ -123,7 +124,7 @@ void pt_pair_ready(pt_mongo_client *c);
 void pt_pair_detach(pt_mongo_client *c);
 /* The backend is lost: tells who waits, goes on with another (but not that one) or closes. The health checks are not told: what a
  * client makes a backend do to its connection says nothing about the backend. */
-void pt_pair_lost(pt_mongo_client *c, uint32_t not, const char *why);
+void pt_pair_lost(pt_mongo_client *c, uint32_t except, const char *why);
 /* No backend can be had: what the client has sent is refused. */
 void pt_pair_refuse(pt_mongo_client *c);
 

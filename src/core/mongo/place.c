@@ -84,6 +84,8 @@ void pt_place_identify(pt_mongo_client *c, const pt_client_hello *h) {
     return;
   }
   c->identity = a->conn->fingerprint ? a->conn->fingerprint : a->conn->address;
+  if (h && h->load_balanced)
+    c->identity = 0; /* balanced by the connection */
   if (!a->identify || !pt_trust_asks(&m->trust, m->worker))
     return;
   uint64_t key = 0;
@@ -108,22 +110,22 @@ static uint32_t effective(const pt_mongo *m, const pt_backend *b) {
   return (uint32_t)(whole ? whole : 1);
 }
 
-static bool usable(const pt_mongo *m, unsigned i, uint32_t not ) {
+static bool usable(const pt_mongo *m, unsigned i, uint32_t except) {
   const pt_backend *b = &m->backends->at[i];
-  return b->up && !b->draining && b->id != not ;
+  return b->up && !b->draining && b->id != except;
 }
 
 /* Brings the view up to date; those that have just failed somebody only when nobody else is left. How many may be answered. */
-static uint32_t look(pt_mongo *m, uint32_t not ) {
+static uint32_t look(pt_mongo *m, uint32_t except) {
   unsigned good = 0, n = m->backends->n;
   for (unsigned i = 0; i < n; i++)
-    good += usable(m, i, not ) && m->worker->now >= m->avoid[i];
+    good += usable(m, i, except) && m->worker->now >= m->avoid[i];
   uint32_t count = 0;
   for (unsigned i = 0; i < n; i++) {
     const pt_backend *b = &m->backends->at[i];
     pt_backend_view *v = &m->view[i];
     v->up = b->up;
-    v->usable = usable(m, i, not ) && (!good || m->worker->now >= m->avoid[i]);
+    v->usable = usable(m, i, except) && (!good || m->worker->now >= m->avoid[i]);
     v->effective = effective(m, b);
     v->connections = atomic_load_explicit(&m->shared->connections[b->id], memory_order_relaxed);
     v->inflight = atomic_load_explicit(&m->shared->inflight[b->id], memory_order_relaxed);
@@ -149,9 +151,9 @@ static int rendezvous(const pt_mongo *m, uint64_t key) {
   return best;
 }
 
-static int pick(pt_mongo *m, uint64_t key, uint64_t identity, uint8_t kind, uint32_t not ) {
+static int pick(pt_mongo *m, uint64_t key, uint64_t identity, uint8_t kind, uint32_t except) {
   pt_affinity *a = m->affinity;
-  if (!m->backends || !look(m, not ))
+  if (!m->backends || !look(m, except))
     return -1;
   int i = PT_PICK_DEFAULT;
   if (a->pick && pt_trust_asks(&m->trust, m->worker)) {
@@ -174,8 +176,8 @@ static uint64_t draw(pt_mongo *m) {
 }
 
 /* The backend an entry names, when it can still be used: index, else -1. loyal: it is in use, so a draining backend keeps it. */
-static int still(pt_mongo *m, const pt_session *s, uint32_t not, bool loyal) {
-  int i = m->backends && s->backend != not ? pt_backends_index(m->backends, s->backend) : -1;
+static int still(pt_mongo *m, const pt_session *s, uint32_t except, bool loyal) {
+  int i = m->backends && s->backend != except ? pt_backends_index(m->backends, s->backend) : -1;
   if (i < 0 || !m->backends->at[i].up || (m->backends->at[i].draining && !loyal))
     return -1;
   return i;
@@ -184,41 +186,46 @@ static int still(pt_mongo *m, const pt_session *s, uint32_t not, bool loyal) {
 /* ---- where ---- */
 
 static int remembered(pt_mongo *m, pt_session_kind kind, pt_session_key key, uint64_t identity, uint8_t view_kind, uint32_t uses,
-                      uint32_t not, bool *pinned) {
+                      uint32_t except, bool *pinned) {
   pt_session s;
   bool there = pt_sessions_find(m->shared->sessions, kind, key, now_ms(m), &s);
-  bool held = there && kind == PT_SESSION_LSID && s.in_txn; /* its cursors are lost with a backend, the session goes on elsewhere */
-  int i = there ? still(m, &s, not, s.uses || s.in_txn) : -1;
+  bool held =
+      there && kind == PT_SESSION_LSID && s.in_txn; /* its cursors are lost with a backend, the session goes on elsewhere */
+  int i = there ? still(m, &s, except, s.uses || s.in_txn) : -1;
+  if (i >= 0 && !held && !uses && m->worker->now < m->avoid[i])
+    i = -1; /* what it asked there has just failed: its driver's second try goes elsewhere */
   if (pinned)
     *pinned = held;
   if (held && i < 0)
     return m->backends ? pt_backends_index(m->backends, s.backend) : -1;
   if (i < 0) {
-    i = pick(m, kind == PT_SESSION_LSID ? key.a ^ key.b ? key.a ^ key.b : 1 : key.a, identity, view_kind, not );
+    i = pick(m, kind == PT_SESSION_LSID ? key.a ^ key.b ? key.a ^ key.b : 1 : key.a, identity, view_kind, except);
     if (i < 0)
       return -1;
     if (there)
       there = pt_sessions_move(m->shared->sessions, kind, key, now_ms(m), s.backend, m->backends->at[i].id, true, &s);
+    if (there && kind == PT_SESSION_IDENTITY && s.uses)
+      atomic_fetch_add_explicit(&m->shared->moves, 1, memory_order_relaxed);
   }
   if (!there || uses) {
     if (pt_sessions_claim(m->shared->sessions, kind, key, now_ms(m), m->backends->at[i].id, uses, &s) < 0)
       return uses ? -1 : i; /* no memory to remember it */
     pt_count(&m->n.sessions);
   }
-  int where = still(m, &s, not, true); /* somebody else may have been first */
+  int where = still(m, &s, except, true); /* somebody else may have been first */
   return where < 0 ? i : where;
 }
 
-int pt_place_connection(pt_mongo_client *c, uint32_t not ) {
+int pt_place_connection(pt_mongo_client *c, uint32_t except) {
   pt_mongo *m = c->mongo;
   int i;
   pt_place_release(c);
   if (c->identity) {
-    i = remembered(m, PT_SESSION_IDENTITY, (pt_session_key){c->identity, 0}, c->identity, 0, 1, not, NULL);
+    i = remembered(m, PT_SESSION_IDENTITY, (pt_session_key){c->identity, 0}, c->identity, 0, 1, except, NULL);
     if (i >= 0)
       c->flags |= PT_MC_CLAIMED;
   } else {
-    i = pick(m, draw(m), 0, 0, not );
+    i = pick(m, draw(m), 0, 0, except);
   }
   if (i >= 0) {
     c->backend = m->backends->at[i].id;
@@ -237,11 +244,30 @@ void pt_place_release(pt_mongo_client *c) {
   c->backend = PT_BACKEND_NONE;
 }
 
-int pt_place_request(pt_mongo_client *c, const uint8_t *lsid, uint32_t not, bool *pinned) {
+bool pt_place_strayed(pt_mongo_client *c) {
+  pt_session s;
+  return c->identity && c->backend != PT_BACKEND_NONE &&
+         pt_sessions_find(c->mongo->shared->sessions, PT_SESSION_IDENTITY, (pt_session_key){c->identity, 0}, now_ms(c->mongo),
+                          &s) &&
+         s.backend != c->backend;
+}
+
+bool pt_place_unclaim(pt_mongo_client *c) {
+  pt_mongo *m = c->mongo;
+  pt_session_key key = {c->identity, 0};
+  pt_session s;
+  if (c->flags & PT_MC_CLAIMED)
+    pt_sessions_release(m->shared->sessions, PT_SESSION_IDENTITY, key, now_ms(m));
+  c->flags &= (uint16_t)~PT_MC_CLAIMED;
+  return !c->identity || !pt_sessions_find(m->shared->sessions, PT_SESSION_IDENTITY, key, now_ms(m), &s) || !s.uses ||
+         s.backend != c->backend;
+}
+
+int pt_place_request(pt_mongo_client *c, const uint8_t *lsid, uint32_t except, bool *pinned) {
   pt_mongo *m = c->mongo;
   *pinned = false;
   if (lsid && m->affinity->by_session)
-    return remembered(m, PT_SESSION_LSID, pt_place_lsid(m, lsid), c->identity, 1, 0, not, pinned);
+    return remembered(m, PT_SESSION_LSID, pt_place_lsid(m, lsid), c->identity, 1, 0, except, pinned);
   if (lsid) { /* placed by identity, but a transaction or cursor holds it where it is */
     pt_session s;
     if (pt_sessions_find(m->shared->sessions, PT_SESSION_LSID, pt_place_lsid(m, lsid), now_ms(m), &s) && (s.in_txn || s.uses)) {
@@ -250,8 +276,8 @@ int pt_place_request(pt_mongo_client *c, const uint8_t *lsid, uint32_t not, bool
     }
   }
   if (c->identity)
-    return remembered(m, PT_SESSION_IDENTITY, (pt_session_key){c->identity, 0}, c->identity, 0, 0, not, NULL);
-  return pick(m, draw(m), 0, 2, not );
+    return remembered(m, PT_SESSION_IDENTITY, (pt_session_key){c->identity, 0}, c->identity, 0, 0, except, NULL);
+  return pick(m, draw(m), 0, 2, except);
 }
 
 pt_session_key pt_place_lsid(const pt_mongo *m, const uint8_t lsid[16]) {
@@ -263,5 +289,6 @@ pt_session_key pt_place_lsid(const pt_mongo *m, const uint8_t lsid[16]) {
 
 void pt_place_failed(pt_mongo *m, unsigned index, const char *why) {
   m->avoid[index] = m->worker->now + (uint64_t)AVOID_MS * PT_NS_PER_MS;
-  pt_health_hint(m->shared->health, m->backends->at[index].id, why);
+  pt_debug("mongo", "%s: backend %s: %s", m->lc->name, m->backends->at[index].name, why);
+  pt_health_hint(m->shared->health, m->backends->at[index].id);
 }

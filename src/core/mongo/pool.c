@@ -93,13 +93,13 @@ static void serve(pt_mongo_pool *p, pt_mlink *l, pt_exchange *x) {
 
 /* ---- links ---- */
 
-static void refused(pt_mongo_pool *p, const char *why) {
+static void refused(pt_mongo_pool *p, int e, const char *why) {
   static pt_log_rate rate;
   pt_mongo *m = p->mongo;
   int i = m->backends ? pt_backends_index(m->backends, p->backend) : -1;
   p->retry_at = m->worker->now + ms(RETRY_MS);
   pt_log_every(&rate, PT_LOG_WARN, "mongo", "%s: %s: no connection: %s", m->lc->name, p->name, why);
-  if (i >= 0)
+  if (i >= 0 && !pt_connect_ours(e))
     pt_place_failed(m, (unsigned)i, why);
 }
 
@@ -110,7 +110,7 @@ static void grow(pt_mongo_pool *p) {
     int e = pt_mlink_open(p);
     if (!e)
       continue;
-    refused(p, strerror(-e));
+    refused(p, e, strerror(-e));
     if (!p->n)
       turn_away(p, true, strerror(-e));
     return;
@@ -142,7 +142,9 @@ void pt_mongo_pool_ready(pt_mlink *l) {
   l->since = p->mongo->worker->now;
   pt_mongo_pool_move(l, &p->others, &p->idle);
   pt_exchange *x = p->first;
-  if (x) {
+  if (l->epoch != p->epoch) {
+    pt_mlink_cut(l, "another process answers under its name");
+  } else if (x) {
     pt_mongo_pool_forget(p, x);
     serve(p, l, x);
   } else if (!p->usable) {
@@ -157,7 +159,7 @@ void pt_mongo_pool_gone(pt_mlink *l, bool failed, const char *why) {
   p->nconnecting -= failed;
   free(l);
   if (failed && p->usable)
-    refused(p, why);
+    refused(p, 0, why);
   if (failed && !p->n)
     turn_away(p, true, why);
   else
@@ -196,12 +198,13 @@ static pt_mongo_pool *make(pt_mongo *m, const pt_backend *b) {
 }
 
 static void follow(pt_mongo_pool *p, const pt_backend *b) {
-  bool moved = p->address.len != b->address.len || memcmp(&p->address, &b->address, b->address.len);
+  bool another = p->epoch != b->epoch;
   p->address = b->address;
+  p->epoch = b->epoch;
   p->legacy = b->legacy;
   p->usable = true;
-  if (moved && p->n)
-    close_idle(p, "its address has changed");
+  if (another && p->n)
+    close_idle(p, "another process answers under its name");
   if (!b->up)
     close_all(p, b->why[0] ? b->why : "it is down");
 }
@@ -217,7 +220,7 @@ void pt_mongo_pools_look(pt_mongo *m) {
   pt_backends *b = m->backends;
   if (!b)
     return;
-  pt_mongo_pool **more = realloc(m->pools, (m->npools + b->n) * sizeof *more);
+  pt_mongo_pool **more = realloc(m->pools, (m->npools + b->n + 1) * sizeof *more);
   if (!more)
     return; /* requests to new backends are refused until the next snapshot */
   m->pools = more;
@@ -290,7 +293,7 @@ static void keep_min(pt_mongo_pool *p) {
   while (i >= 0 && m->backends->at[i].up && p->n < m->mc->pool_min && m->worker->now >= p->retry_at) {
     int e = pt_mlink_open(p);
     if (e)
-      refused(p, strerror(-e));
+      refused(p, e, strerror(-e));
   }
 }
 

@@ -11,6 +11,7 @@ struct pt_mongo_pool {
   uint32_t backend; /* stable id */
   char name[264];
   pt_address address;
+  uint32_t epoch; /* of the backend: links of an earlier one lead to another process */
   bool usable; /* in the snapshot */
   bool legacy; /* knows isMaster only */
   bool dirty; /* some link has to be written */

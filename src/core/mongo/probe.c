@@ -231,7 +231,7 @@ static void open_connection(pt_probe *p) {
   int fd = pt_connect(&p->to);
   if (fd < 0) {
     const char *text = strerrordesc_np(-fd);
-    p->ours = fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM;
+    p->ours = pt_connect_ours(fd);
     if (!p->second || p->ours)
       snprintf(p->error, sizeof p->error, "%c%s", tolower(text[0]), text + 1);
     arm(p, 0);

@@ -154,7 +154,7 @@ static int ask(pt_exchange *x, uint32_t backend) {
   bson_t doc = BSON_INITIALIZER;
   x->kind = PT_X_PART;
   x->backend = backend;
-  x->expect = ++m->next_id;
+  x->expect = (int32_t)++m->next_id;
   bool built = bson_concat(&doc, &x->split->doc);
   if (x->split->kill)
     append_ids(&doc, "cursors", x->split, TO_ASK, backend);

@@ -8,6 +8,7 @@
 enum {
   RETRY_MS = 200, /* a backend that refused a connection is not asked for more at once, while it serves others */
   COPY_MAX = 16 * 1024, /* waiting requests up to this are copied out of the large chunk they came in */
+  DRAIN_IDLE_MS = 2000,
   CURSOR_MS = 10 * 60 * 1000 /* what servers keep an unused cursor for */
 };
 
@@ -201,6 +202,7 @@ static void follow(pt_mongo_pool *p, const pt_backend *b) {
   bool another = p->epoch != b->epoch;
   p->address = b->address;
   p->epoch = b->epoch;
+  p->draining = b->draining;
   p->legacy = b->legacy;
   p->usable = true;
   if (another && p->n)
@@ -278,11 +280,11 @@ static void tick_queue(pt_mongo_pool *p) {
 /* Links nobody needs, the one unused for longest first. */
 static void trim(pt_mongo_pool *p) {
   pt_mongo *m = p->mongo;
-  uint64_t now = m->worker->now;
-  for (pt_mlink *l = p->idle, *next; l && p->n > m->mc->pool_min; l = next) {
+  uint64_t now = m->worker->now, idle = ms(p->draining ? DRAIN_IDLE_MS : m->mc->pool_idle);
+  for (pt_mlink *l = p->idle, *next; l && p->n > (p->draining ? 0 : m->mc->pool_min); l = next) {
     next = l->next;
     bool holds = l->cursor_at && now - l->cursor_at < ms(CURSOR_MS);
-    if (now - l->since > ms(m->mc->pool_idle) && !holds)
+    if (now - l->since > idle && !holds)
       pt_mlink_cut(l, "idle");
   }
 }
@@ -290,7 +292,7 @@ static void trim(pt_mongo_pool *p) {
 static void keep_min(pt_mongo_pool *p) {
   pt_mongo *m = p->mongo;
   int i = m->backends ? pt_backends_index(m->backends, p->backend) : -1;
-  while (i >= 0 && m->backends->at[i].up && p->n < m->mc->pool_min && m->worker->now >= p->retry_at) {
+  while (i >= 0 && m->backends->at[i].up && !p->draining && p->n < m->mc->pool_min && m->worker->now >= p->retry_at) {
     int e = pt_mlink_open(p);
     if (e)
       refused(p, e, strerror(-e));

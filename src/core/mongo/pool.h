@@ -13,6 +13,7 @@ struct pt_mongo_pool {
   pt_address address;
   uint32_t epoch; /* of the backend: links of an earlier one lead to another process */
   bool usable; /* in the snapshot */
+  bool draining; /* links go as soon as they have been idle for a moment */
   bool legacy; /* knows isMaster only */
   bool dirty; /* some link has to be written */
   unsigned n, nconnecting; /* links of all states; those not ready yet */

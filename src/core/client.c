@@ -12,7 +12,6 @@
 #include "core/stream.h"
 
 enum {
-  FLUSH_PIECES = 64,
   READ_ROOM = 16 * 1024, /* a read asks for at least this much */
   OUT_HIGH = 1024 * 1024, /* unread replies that stop the client's own requests */
   HOLD_MAX = 32 * 1024, /* a partly answered pipeline longer than this is not held back */
@@ -263,35 +262,19 @@ void pt_client_flush(pt_client *c, bool final) {
     if (c->flags & PT_CLIENT_HELD)
       return;
   }
-  while (c->out.bytes) {
-    struct iovec iov[FLUSH_PIECES];
-    size_t total;
-    unsigned pieces = pt_segq_iov(&c->out, 0, iov, FLUSH_PIECES, &total);
-    ssize_t n = pt_conn_write(&c->conn, iov, pieces);
-    if (n < 0 && n != -EAGAIN) {
-      pt_client_close(c, n == -ECONNRESET || n == -EPIPE ? NULL : strerror((int)-n));
-      return;
-    }
-    if (n > 0)
-      pt_segq_drop(&c->out, (uint64_t)n);
-    if (n < (ssize_t)total) {
-      c->flags |= PT_CLIENT_BLOCKED_OUT;
-      pt_client_watch(c);
-      break;
-    }
+  int e = pt_conn_send(&c->conn, &c->out);
+  if (e && e != -EAGAIN) {
+    pt_client_close(c, e == -ECONNRESET || e == -EPIPE ? NULL : strerror(-e));
+    return;
   }
-  if (!c->out.bytes && (c->flags & PT_CLIENT_BLOCKED_OUT)) {
-    c->flags &= (uint16_t)~PT_CLIENT_BLOCKED_OUT;
+  if (!e != !(c->flags & PT_CLIENT_BLOCKED_OUT)) {
+    c->flags ^= PT_CLIENT_BLOCKED_OUT;
     pt_client_watch(c);
   }
   if ((c->flags & PT_CLIENT_FULL) && !full(c))
     pt_client_resume_later(c);
-  if (!c->out.bytes) {
-    if (c->out.n || c->out.cap)
-      pt_segq_clear(&c->out);
-    if ((c->flags & (PT_CLIENT_CLOSING | PT_CLIENT_EOF)) && c->head == c->tail && !c->in && !c->stream)
-      pt_client_close(c, NULL);
-  }
+  if (!e && (c->flags & (PT_CLIENT_CLOSING | PT_CLIENT_EOF)) && c->head == c->tail && !c->in && !c->stream)
+    pt_client_close(c, NULL);
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events) {

@@ -4,6 +4,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum {
+  PIECES = 64 /* of one write */
+};
+
 void pt_conn_open(pt_conn *c, struct ev_loop *loop, int fd, int events, pt_conn_ready *ready, void *owner) {
   ev_io_init(&c->io, ready, fd, events);
   c->io.data = owner;
@@ -44,4 +48,21 @@ ssize_t pt_conn_write(pt_conn *c, struct iovec *iov, unsigned n) {
     put = n == 1 ? send(c->io.fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL) : sendmsg(c->io.fd, &m, MSG_NOSIGNAL);
   while (put < 0 && errno == EINTR);
   return put < 0 ? -errno : put;
+}
+
+int pt_conn_send(pt_conn *c, pt_segq *q) {
+  while (q->bytes) {
+    struct iovec iov[PIECES];
+    size_t total;
+    unsigned pieces = pt_segq_iov(q, 0, iov, PIECES, &total);
+    ssize_t n = pt_conn_write(c, iov, pieces);
+    if (n < 0)
+      return (int)n;
+    pt_segq_drop(q, (uint64_t)n);
+    if (n < (ssize_t)total)
+      return -EAGAIN;
+  }
+  if (q->n || q->cap)
+    pt_segq_clear(q);
+  return 0;
 }

@@ -8,6 +8,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/chunk.h"
+
 typedef struct pt_conn {
   ev_io io; /* io.fd is -1 while closed; io.data is the owner's */
 } pt_conn;
@@ -25,5 +27,8 @@ void pt_conn_close(pt_conn *c, struct ev_loop *loop);
 ssize_t pt_conn_read(pt_conn *c, void *out, size_t n);
 /* Bytes the kernel took (> 0), -EAGAIN: none now, else -errno. n pieces, 1..64. */
 ssize_t pt_conn_write(pt_conn *c, struct iovec *iov, unsigned n);
+/* Writes a queue as far as the kernel takes it; what it took leaves the queue, and an empty queue owns no memory. 0: all is out, -EAGAIN: the rest
+ * waits for EV_WRITE, else -errno. */
+int pt_conn_send(pt_conn *c, pt_segq *q);
 
 #endif

@@ -12,10 +12,6 @@
 #include "wire/mongo_command.h"
 #include "wire/proxy_header.h"
 
-enum {
-  FLUSH_PIECES = 64
-};
-
 char *pt_mongo_client_where(const pt_mongo_client *c, char out[PT_ADDRESS_TEXT]) {
   static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
   pt_address a = {0};
@@ -284,25 +280,12 @@ static void watch_out(pt_mongo_client *c, bool blocked) {
 }
 
 void pt_mongo_client_flush(pt_mongo_client *c) {
-  while (c->out.bytes) {
-    struct iovec iov[FLUSH_PIECES];
-    size_t total;
-    unsigned pieces = pt_segq_iov(&c->out, 0, iov, FLUSH_PIECES, &total);
-    ssize_t n = pt_conn_write(&c->conn, iov, pieces);
-    if (n < 0 && n != -EAGAIN) {
-      pt_mongo_client_close(c, n == -ECONNRESET || n == -EPIPE ? NULL : strerror((int)-n));
-      return;
-    }
-    if (n > 0)
-      pt_segq_drop(&c->out, (uint64_t)n);
-    if (n < (ssize_t)total) {
-      watch_out(c, true);
-      return;
-    }
+  int e = pt_conn_send(&c->conn, &c->out);
+  if (e && e != -EAGAIN) {
+    pt_mongo_client_close(c, e == -ECONNRESET || e == -EPIPE ? NULL : strerror(-e));
+    return;
   }
-  watch_out(c, false);
-  if (c->out.n || c->out.cap)
-    pt_segq_clear(&c->out);
-  if (c->flags & PT_MC_CLOSING)
+  watch_out(c, e);
+  if (!e && (c->flags & PT_MC_CLOSING))
     pt_mongo_client_close(c, NULL);
 }

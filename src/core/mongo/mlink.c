@@ -8,7 +8,6 @@
 #include "core/mongo/pool.h"
 
 enum {
-  PIECES = 64,
   DROP_MAX = 1024 * 1024, /* of a reply whose client has gone */
   LEFT_MS = 5000 /* a request whose client has gone is given so long, as its mongos would end it */
 };
@@ -154,26 +153,19 @@ void pt_mlink_send(pt_mlink *l, pt_exchange *x) {
 
 void pt_mlink_flush(pt_mlink *l) {
   l->dirty = false;
-  while (l->out.bytes && !l->blocked) {
-    struct iovec iov[PIECES];
-    size_t total;
-    unsigned pieces = pt_segq_iov(&l->out, 0, iov, PIECES, &total);
-    ssize_t n = pt_conn_write(&l->conn, iov, pieces);
-    if (n < 0 && n != -EAGAIN) {
-      pt_mlink_cut(l, strerror((int)-n));
-      return;
-    }
-    if (n > 0) {
-      pt_segq_drop(&l->out, (uint64_t)n);
-      l->written += (uint64_t)n;
-    }
-    if (n < (ssize_t)total) {
-      l->blocked = true;
-      pt_mlink_watch(l);
-    }
+  if (l->blocked)
+    return;
+  uint64_t before = l->out.bytes;
+  int e = pt_conn_send(&l->conn, &l->out);
+  l->written += before - l->out.bytes;
+  if (e && e != -EAGAIN) {
+    pt_mlink_cut(l, strerror(-e));
+    return;
   }
-  if (!l->out.bytes && (l->out.n || l->out.cap))
-    pt_segq_clear(&l->out);
+  if (e) {
+    l->blocked = true;
+    pt_mlink_watch(l);
+  }
   if (l->x && l->x->rest)
     pt_request_watch(l->x->client);
 }

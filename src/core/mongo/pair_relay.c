@@ -7,8 +7,7 @@
 
 enum {
   READ_ROOM = 16 * 1024, /* a read asks for at least this much */
-  COPY = 8 * 1024, /* remainders up to this are copied: a large chunk is not kept for them */
-  PIECES = 64
+  COPY = 8 * 1024 /* remainders up to this are copied: a large chunk is not kept for them */
 };
 
 void pt_pair_watch(pt_mongo_client *c) {
@@ -251,24 +250,12 @@ void pt_pair_backend_readable(pt_mongo_client *c) {
 
 void pt_pair_backend_writable(pt_mongo_client *c) {
   pt_pair *p = c->pair;
-  while (p->out.bytes) {
-    struct iovec iov[PIECES];
-    size_t total;
-    unsigned pieces = pt_segq_iov(&p->out, 0, iov, PIECES, &total);
-    ssize_t n = pt_conn_write(&p->conn, iov, pieces);
-    if (n < 0 && n != -EAGAIN) {
-      pt_pair_lost(c, c->backend, strerror((int)-n));
-      return;
-    }
-    if (n > 0)
-      pt_segq_drop(&p->out, (uint64_t)n);
-    if (n < (ssize_t)total)
-      break;
+  int e = pt_conn_send(&p->conn, &p->out);
+  if (e && e != -EAGAIN) {
+    pt_pair_lost(c, c->backend, strerror(-e));
+    return;
   }
-  if (!p->out.bytes) {
-    pt_segq_clear(&p->out);
-    if (c->flags & PT_MC_EOF)
-      shutdown(p->conn.io.fd, SHUT_WR);
-  }
+  if (!e && (c->flags & PT_MC_EOF))
+    shutdown(p->conn.io.fd, SHUT_WR);
   pt_pair_watch(c);
 }

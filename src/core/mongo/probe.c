@@ -9,10 +9,6 @@
 #include "base/clock.h"
 #include "wire/proxy_header.h"
 
-enum {
-  PIECES = 8
-};
-
 static void on_io(struct ev_loop *loop, ev_io *io, int events);
 static void open_connection(pt_probe *p);
 
@@ -94,19 +90,12 @@ static void lost(pt_probe *p, int e) {
 }
 
 static bool flush(pt_probe *p) {
-  struct iovec iov[PIECES];
-  size_t total;
-  while (p->out.bytes) {
-    ssize_t n = pt_conn_write(&p->conn, iov, pt_segq_iov(&p->out, 0, iov, PIECES, &total));
-    if (n == -EAGAIN)
-      break;
-    if (n < 0) {
-      lost(p, (int)n);
-      return false;
-    }
-    pt_segq_drop(&p->out, (uint64_t)n);
+  int e = pt_conn_send(&p->conn, &p->out);
+  if (e && e != -EAGAIN) {
+    lost(p, e);
+    return false;
   }
-  pt_conn_watch(&p->conn, p->loop, p->out.bytes ? EV_READ | EV_WRITE : EV_READ);
+  pt_conn_watch(&p->conn, p->loop, e ? EV_READ | EV_WRITE : EV_READ);
   return true;
 }
 

@@ -97,7 +97,7 @@
 ---@field timeout? string how long the answer to a check may take
 ---@field jitter? integer percent of the interval, at random, so that proxies do not check in step
 ---@field rise? integer good checks in a row that bring a backend back
----@field fall? integer bad checks in a row that take it out
+---@field fall? integer bad checks in a row that take it out: one that is dead is out within interval × fall + timeout (if (1 + retries) × timeout fit into the interval)
 ---@field retries? integer times a check is repeated at once before it counts as bad
 ---@field slow_start? string how long a backend that came back gets less than its share of what is new; `"0s"`: not at all
 ---@field require_mongos? boolean a backend has to call itself a mongos (`msg: "isdbgrid"`)

@@ -239,12 +239,14 @@ def test_odd_commands(proxy, i):
         assert other.command({"ping": 1})["ok"] == 1
 
 
-def test_a_client_that_has_said_its_last_word_gets_its_answer(proxy):
+def test_a_client_that_has_ended_its_side(proxy):
+    """Relayed, it gets its answer as a server would give it; where requests are placed it counts as gone, as no driver does it otherwise."""
     with greeted(proxy.port) as w:
         n = w.send({"find": "numbers", "filter": {"n": 3, "tag": 1}}, "test")
         w.sock.shutdown(socket.SHUT_WR)
-        m = w.recv()
-        assert m.response_to == n and len(m.doc["cursor"]["firstBatch"]) == 3
+        if proxy.forward == "connection":
+            m = w.recv()
+            assert m.response_to == n and len(m.doc["cursor"]["firstBatch"]) == 3
         assert w.closed()
 
 

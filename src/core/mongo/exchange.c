@@ -152,6 +152,7 @@ void pt_exchange_answer(pt_exchange *x, const bson_t *doc) {
 }
 
 void pt_exchange_done(pt_exchange *x) {
+  x->client->last = pt_exchange_mongo(x)->worker->now;
   x->state = PT_X_IDLE;
   x->kind = PT_X_PASS;
   x->attempts = 0;

@@ -165,8 +165,9 @@ void pt_mongo_turn(pt_mongo *m) {
 /* Half-done handshakes go at once, others when nothing of theirs is open. */
 static bool leaves(const pt_mongo_client *c) {
   if (c->state == PT_MC_PAIRED)
-    return pt_pair_idle(c);
-  return c->state != PT_MC_REQUESTS || pt_request_idle(c);
+    return pt_pair_leaves(c);
+  return c->mongo->worker->now - c->last >= (uint64_t)DRAIN_IDLE_MS * PT_NS_PER_MS && !c->out.bytes &&
+         (c->state != PT_MC_REQUESTS || pt_request_idle(c));
 }
 
 uint32_t pt_mongo_drain(pt_mongo *m) {
@@ -178,7 +179,7 @@ uint32_t pt_mongo_drain(pt_mongo *m) {
     pt_mongo_client *c = pt_mongo_client_at(m, i);
     if (!(c->gen & 1))
       continue;
-    if (leaves(c) && !c->out.bytes && m->worker->now - c->last >= (uint64_t)DRAIN_IDLE_MS * PT_NS_PER_MS)
+    if (leaves(c))
       pt_mongo_client_close(c, NULL);
     else
       left++;

@@ -68,7 +68,7 @@ struct pt_mongo_client {
   uint16_t port;
   uint8_t ip[16]; /* where it comes from, by PROXY header or socket; IPv4 as ::ffff:a.b.c.d */
   uint64_t id; /* unique in the process */
-  uint64_t since, last; /* ns: connected, last byte from it */
+  uint64_t since, last; /* ns: connected; last byte from it, paired: either way, else: or last answer to it */
   uint64_t identity; /* what identify said, 0: nothing */
   uint32_t backend; /* stable id it is bound to (paired, or load balanced), PT_BACKEND_NONE */
   uint32_t next; /* free list */

@@ -37,8 +37,7 @@ void pt_pair_begin(pt_mongo_client *c, const pt_client_hello *h) {
     pt_mongo_client_close(c, "out of memory");
     return;
   }
-  p->service = h && (c->flags & PT_MC_LOAD_BALANCED);
-  p->moved = c->mongo->worker->now;
+  p->first = h;
   pt_pair_open(c, PT_BACKEND_NONE);
 }
 
@@ -59,7 +58,7 @@ void pt_pair_client_io(pt_mongo_client *c, int events) {
     pt_mongo_client_flush(c);
     if (c->gen != gen)
       return;
-    if ((c->flags & PT_MC_EOF) && !c->pair->n && !c->out.bytes) {
+    if (pt_pair_done(c)) {
       pt_mongo_client_close(c, NULL);
       return;
     }
@@ -72,12 +71,17 @@ void pt_pair_client_io(pt_mongo_client *c, int events) {
 /* ---- being idle, leaving ---- */
 
 /* A monitor's hello that waits for news is nothing in flight. */
-bool pt_pair_idle(const pt_mongo_client *c) {
+static bool idle(const pt_mongo_client *c) {
   pt_pair *p = c->pair;
   if (p->state == PT_PAIR_CONNECTING || p->state == PT_PAIR_GREETING)
     return false;
   return (!p->n || pt_pair_only_hello(p)) && !p->left && !c->in_len && !c->out.bytes && !p->out.bytes &&
          !pt_pair_holds(p, c->mongo->worker->now);
+}
+
+bool pt_pair_leaves(const pt_mongo_client *c) {
+  bool monitor = pt_pair_only_hello(c->pair) && pt_pair_ask(c->pair, 0)->cursor > 0;
+  return (monitor || c->mongo->worker->now - c->last > (uint64_t)QUIET_MS * PT_NS_PER_MS) && idle(c);
 }
 
 void pt_pair_look(pt_mongo_client *c) {
@@ -97,28 +101,28 @@ static void leave(pt_mongo_client *c, uint64_t quiet) {
   pt_pair *p = c->pair;
   const pt_mongo_config *mc = c->mongo->mc;
   uint64_t grace = (mc->health_interval * mc->health_fall + mc->health_timeout) * PT_NS_PER_MS;
-  bool idle = quiet > (uint64_t)QUIET_MS * PT_NS_PER_MS && pt_pair_idle(c);
-  if (p->down && (idle || (p->n && quiet > grace)))
+  bool leaves = pt_pair_leaves(c);
+  if (p->down && (leaves || (p->n && quiet > grace)))
     pt_pair_lost(c, c->backend, "it is down");
-  else if (p->strayed && p->movable && pt_pair_idle(c)) /* unseen: its next request opens it anew */
+  else if (p->strayed && p->movable && idle(c)) /* unseen: its next request opens it anew */
     pt_pair_lost(c, PT_BACKEND_NONE, "its client is elsewhere");
-  else if (idle && (p->n || (p->movable && !p->worked))) {
+  else if (leaves && (p->n || (p->movable && !p->worked))) {
     if (pt_place_unclaim(c))
       pt_pair_lost(c, PT_BACKEND_NONE, "it is draining");
-  } else if (idle)
+  } else if (leaves)
     pt_mongo_client_close(c, "its backend is draining");
 }
 
 void pt_pair_tick(pt_mongo_client *c) {
   pt_pair *p = c->pair;
   const pt_mongo_config *mc = c->mongo->mc;
-  uint64_t now = c->mongo->worker->now, quiet = now - p->moved;
+  uint64_t now = c->mongo->worker->now, quiet = now - c->last;
   const pt_ask *a = pt_pair_ask(p, 0);
   bool waits = p->n && !(a->flags & PT_ASK_SEALED);
   if (p->state == PT_PAIR_CONNECTING || p->state == PT_PAIR_GREETING) {
     if (now - p->opened > mc->connect_timeout * PT_NS_PER_MS)
       pt_pair_failed(c, p->state == PT_PAIR_CONNECTING ? "connecting timed out" : "it does not answer hello");
-  } else if ((!p->n || (c->flags & PT_MC_EOF)) && now - c->last > mc->idle_timeout * PT_NS_PER_MS) {
+  } else if ((!p->n || (c->flags & PT_MC_EOF)) && quiet > mc->idle_timeout * PT_NS_PER_MS) {
     pt_mongo_client_close(c, "idle timeout");
   } else if (waits && mc->request_timeout && a->verb != PT_MVERB_HELLO && quiet > mc->request_timeout * PT_NS_PER_MS) {
     pt_pair_lost(c, c->backend, "no answer within request_timeout");

@@ -22,8 +22,9 @@ void pt_pair_end(pt_mongo_client *c);
 void pt_pair_client_io(pt_mongo_client *c, int events);
 /* Every 100 ms for each paired client: timeouts. */
 void pt_pair_tick(pt_mongo_client *c);
-/* Nothing is in flight (but a monitor's hello that waits for news), no cursor, no transaction: may be closed by a drain once it has been so for 2 s. */
-bool pt_pair_idle(const pt_mongo_client *c);
+/* Nothing is in flight (but a monitor's hello that waits for news), no cursor, no transaction, and has been so for 2 s (a monitor need not): a drain may
+ * close it. */
+bool pt_pair_leaves(const pt_mongo_client *c);
 /* A new snapshot or configuration: is its backend gone or draining? */
 void pt_pair_look(pt_mongo_client *c);
 

@@ -45,13 +45,22 @@ static bool answer_all(pt_mongo_client *c, const char *backend, const char *why,
   while (p->n) {
     const pt_ask *a = pt_pair_ask(p, 0);
     pt_count(counter);
-    if (a->verb == PT_MVERB_HELLO || (a->flags & PT_ASK_SEALED) || answer(c, a, backend, why)) {
+    if (a->verb == PT_MVERB_HELLO || (a->flags & (PT_ASK_SEALED | PT_ASK_UNSEEN)) || answer(c, a, backend, why)) {
       pt_mongo_client_close(c, NULL);
       return false;
     }
     pt_pair_answered(p);
   }
   return true;
+}
+
+void pt_pair_finish(pt_mongo_client *c) {
+  uint32_t gen = c->gen;
+  c->pair->n = 0;
+  c->flags |= PT_MC_CLOSING;
+  pt_mongo_client_flush(c);
+  if (c->gen == gen)
+    pt_pair_watch(c);
 }
 
 /* All are told. Who cannot go on is closed when it has heard it, and not before it has sent what it is sending. */
@@ -82,7 +91,10 @@ void pt_pair_lost(pt_mongo_client *c, uint32_t except, const char *why) {
     p->tries = 0;
   pt_pair_detach(c);
   if (begun || (c->flags & (PT_MC_LOAD_BALANCED | PT_MC_EOF))) {
-    pt_mongo_client_close(c, begun ? "its backend was lost in the middle of a reply" : NULL);
+    if (begun)
+      pt_mongo_client_close(c, "its backend was lost in the middle of a reply");
+    else
+      pt_pair_finish(c);
     return;
   }
   if (pt_pair_only_hello(p) && p->hello && !p->left) {

@@ -103,7 +103,7 @@ void pt_pair_ready(pt_mongo_client *c) {
   uint32_t gen = c->gen;
   p->state = PT_PAIR_READY;
   p->greeted = true;
-  p->moved = c->mongo->worker->now;
+  c->last = c->mongo->worker->now;
   pt_pair_resume(c);
   if (c->gen == gen)
     pt_pair_watch(c);
@@ -190,21 +190,26 @@ int pt_pair_hello_reply(pt_mongo_client *c, const uint8_t *bytes, uint32_t n) {
   uint8_t id[12];
   if (n < PT_MONGO_HEADER)
     return 0;
-  if (pt_mongo_header_read(&h, bytes, PT_MONGO_MAX_HELLO, &why))
-    return -EPROTO;
-  if (n < h.length)
+  bool again = p->state == PT_PAIR_GREETING, bad = pt_mongo_header_read(&h, bytes, PT_MONGO_MAX_HELLO, &why);
+  if (!bad && n < h.length)
     return 0;
-  if (pt_mongo_parse(&m, bytes, h.length, PT_MONGO_MAX_HELLO, &why) != PT_MONGO_OK || !m.body ||
-      pt_server_hello_read(&s, &m, &why))
-    return -EPROTO;
-  bool again = p->state == PT_PAIR_GREETING;
+  bad = bad || pt_mongo_parse(&m, bytes, h.length, PT_MONGO_MAX_HELLO, &why) != PT_MONGO_OK || !m.body ||
+        pt_server_hello_read(&s, &m, &why) || !s.ok;
   uint32_t gen = c->gen;
   int e = 0;
-  if (again && !s.ok)
-    return -EPROTO;
-  p->service = false;
-  if (!again && !s.ok)
-    return 0; /* an error passes as it is */
+  if (bad) {
+    p->first &= again; /* what is no good hello passes as it is */
+    return again ? -EPROTO : 0;
+  }
+  if (p->first) {
+    p->compressors = s.compressors;
+    p->max_wire = s.max_wire;
+  } else if ((p->compressors & ~s.compressors) || s.max_wire < p->max_wire) {
+    return -ENOTSUP;
+  }
+  p->first = false;
+  if (!again && !(c->flags & PT_MC_LOAD_BALANCED))
+    return 0;
   if (!again) {
     e = service_id(c, &s, id);
     e = e ? e : pt_hello_add_service(&c->out, &c->mongo->worker->pool, bytes, h.length, id);

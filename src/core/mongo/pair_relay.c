@@ -127,12 +127,12 @@ static void without_backend(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, u
 /* The client has ended its side: what it has sent is still delivered and, when it waits for answers, answered. */
 static void at_end(pt_mongo_client *c) {
   pt_pair *p = c->pair;
-  if (p->state != PT_PAIR_READY || p->left || !(p->n || p->out.bytes)) {
-    pt_mongo_client_close(c, NULL);
+  drop_input(c);
+  c->flags |= PT_MC_EOF;
+  if (p->state != PT_PAIR_READY || p->left || pt_pair_done(c)) {
+    pt_pair_finish(c);
     return;
   }
-  c->flags |= PT_MC_EOF;
-  drop_input(c);
   if (!p->out.bytes)
     shutdown(p->conn.io.fd, SHUT_WR);
   pt_pair_watch(c);
@@ -154,7 +154,7 @@ void pt_pair_client_readable(pt_mongo_client *c) {
     pt_mongo_client_close(c, n == -ECONNRESET ? NULL : strerror((int)-n));
     return;
   }
-  c->last = p->moved = w->now;
+  c->last = w->now;
   drop_input(c);
   if (p->state == PT_PAIR_READY)
     send_on(c, chunk, off, held + (uint32_t)n);
@@ -191,7 +191,7 @@ static void send_back(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_
   }
   if (c->out.bytes)
     c->flags |= PT_MC_BLOCKED_OUT;
-  else if ((c->flags & PT_MC_EOF) && !c->pair->n)
+  else if (pt_pair_done(c))
     pt_mongo_client_close(c, NULL);
 }
 
@@ -201,12 +201,14 @@ static uint32_t take_hello(pt_mongo_client *c, const uint8_t *bytes, uint32_t n)
   pt_pair *p = c->pair;
   bool again = p->state == PT_PAIR_GREETING;
   int took = pt_pair_hello_reply(c, bytes, n);
-  if (took > 0 || (took == 0 && !again && !p->service))
+  if (took > 0 || (took == 0 && !again && !p->first))
     return (uint32_t)took;
   if (took == -EPROTO && again)
     pt_pair_failed(c, "it refuses the client's hello");
   else if (took < 0 || keep_reply(c, bytes, n))
-    pt_mongo_client_close(c, took == -EPROTO ? "its backend answered hello badly" : "out of memory");
+    pt_mongo_client_close(c, took == -ENOTSUP  ? "another backend offers less than its first one"
+                             : took == -EPROTO ? "its backend answered hello badly"
+                                               : "out of memory");
   return n;
 }
 
@@ -227,11 +229,11 @@ void pt_pair_backend_readable(pt_mongo_client *c) {
     return;
   }
   uint32_t n = held + (uint32_t)got;
-  p->moved = w->now;
+  c->last = w->now;
   if (held)
     pt_chunk_unref(p->in);
   p->in = NULL;
-  if (p->state == PT_PAIR_GREETING || p->service) {
+  if (p->state == PT_PAIR_GREETING || p->first) {
     uint32_t took = take_hello(c, chunk->data + off, n);
     if (c->gen != gen || p->state != PT_PAIR_READY)
       return;
@@ -253,6 +255,10 @@ void pt_pair_backend_writable(pt_mongo_client *c) {
   int e = pt_conn_send(&p->conn, &p->out);
   if (e && e != -EAGAIN) {
     pt_pair_lost(c, c->backend, strerror(-e));
+    return;
+  }
+  if (pt_pair_done(c)) {
+    pt_mongo_client_close(c, NULL);
     return;
   }
   if (!e && (c->flags & PT_MC_EOF))

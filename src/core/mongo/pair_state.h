@@ -34,6 +34,7 @@ enum { /* of a request */
   PT_ASK_TXN = 1, /* in a transaction */
   PT_ASK_RETRYABLE = 2, /* has a txnNumber */
   PT_ASK_EXHAUST = 4, /* may be answered by a stream of replies; id is that of the last one */
+  PT_ASK_UNSEEN = 16, /* its command is larger than what is looked at: its labels are not known */
   PT_ASK_SEALED = 8 /* compressed: whether it waits at all, or its stream has ended, is not known */
 };
 
@@ -59,16 +60,18 @@ struct pt_pair {
   uint8_t state;
   bool greeted; /* the first message has been sent */
   bool movable; /* has not authenticated, is not load balanced: may go on with another backend */
-  bool service; /* the next reply is the first hello's: it gets a serviceId */
+  bool first; /* the next reply is the first hello's: what it promises is remembered, and it may get a serviceId */
   bool worked; /* has asked for more than hello: no monitor */
   bool sealed; /* has used compression: what is open is not known */
   bool ending; /* is closed when the rest of its request has come and its answer is out */
   bool leave, down, strayed; /* the backend is draining, gone or another process; is down; its client has been placed elsewhere */
   uint32_t epoch; /* of its backend when it was opened */
+  uint8_t compressors; /* of that reply, and its maxWireVersion: no backend that has less can follow */
+  int32_t max_wire;
   uint16_t tries; /* connections tried since one held for a second */
   uint8_t head, n; /* asks: a ring */
   uint32_t left; /* bytes of the client's current message still to come; LOST: they go nowhere, it has been answered */
-  uint64_t opened, moved; /* ns: connecting began; a byte last passed either way */
+  uint64_t opened; /* ns: connecting began */
   pt_chunk *in; /* bytes of the backend that cannot be passed on yet: fill of them */
   pt_chunk *hello; /* the client's first message, NULL: it was none, or is not kept */
   pt_opens cursors, txns;
@@ -120,6 +123,12 @@ void pt_pair_ready(pt_mongo_client *c);
 
 /* ---- pair_lost.c; each but detach may close the client ---- */
 
+/* Closes the client when it has taken what is queued for it. */
+void pt_pair_finish(pt_mongo_client *c);
+/* The client has ended its side, and nothing is left to deliver either way. */
+static inline bool pt_pair_done(const pt_mongo_client *c) {
+  return (c->flags & PT_MC_EOF) && !c->pair->n && !c->pair->out.bytes && !c->out.bytes;
+}
 /* Leaves the backend; the pair is LOST. */
 void pt_pair_detach(pt_mongo_client *c);
 /* The backend is lost: tells who waits, goes on with another (but not that one) or closes. The health checks are not told: what a

@@ -162,8 +162,11 @@ static int note_plain(pt_mongo_client *c, const uint8_t *p, uint32_t have, const
   bool command = r == PT_MONGO_OK && (!m.ns || strstr(m.ns, ".$cmd"));
   if (command && !pt_mongo_command_read(&cmd, &m, &odd))
     note_command(pair, &a, &m, &cmd, c->mongo->worker->now);
-  else if (r == PT_MONGO_MORE && starts_sasl(p))
-    authenticates(pair);
+  else if (r == PT_MONGO_MORE) {
+    a.flags |= PT_ASK_UNSEEN;
+    if (starts_sasl(p))
+      authenticates(pair);
+  }
   pair->worked |= a.verb != PT_MVERB_HELLO;
   if (m.h.opcode == PT_OP_MSG && (m.flags & PT_MSG_MORE))
     return 0; /* no reply comes */

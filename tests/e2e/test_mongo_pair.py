@@ -237,8 +237,16 @@ def test_what_is_no_reply_closes(start):
         assert w.closed()
 
 
-def test_lost_in_the_middle_of_a_large_request(start):
-    """Answered at once; the rest of it goes nowhere, and the next request is a new one."""
+LARGE = {  # where its bulk is, is the command seen
+    "command": (msg({"x": b"q" * 3_000_000, "$db": "a"}, 77), False),
+    "sequence": (msg({"insert": "c", "$db": "a"}, 77, sequences={"documents": [{"x": b"q" * 3_000_000}]}), True),
+}
+
+
+@pytest.mark.parametrize("bulk", LARGE)
+def test_lost_in_the_middle_of_a_large_request(start, bulk):
+    """Answered at once; the rest of it goes nowhere, and the next request is a new one. Closed, when its labels are not known."""
+    raw, seen = LARGE[bulk]
     died = threading.Event()
 
     def once(w):
@@ -252,12 +260,15 @@ def test_lost_in_the_middle_of_a_large_request(start):
     p = start.keep(rig.Puerta.for_backends([Fake(handler)], health=CALM))
     with Wire(p.port) as w:
         wait_for("an end in the middle", 10, lambda: w.hello()["ok"] == 1)  # the health check may have taken the one that dies
-        raw = msg({"x": b"q" * 3_000_000, "$db": "a"}, 77)
         w.sock.sendall(raw[:200_000])
         if not died.wait(2):
             w.sock.sendall(raw[200_000:])
             assert w.recv().response_to == 77
             pytest.fail("the connection that dies was not the client's")
+        if not seen:
+            with pytest.raises(ConnectionError):
+                w.recv()
+            return
         r = w.recv()
         assert r.response_to == 77 and r.doc["code"] == 6
         w.sock.sendall(raw[200_000:])

@@ -116,7 +116,7 @@ void pt_pair_open(pt_mongo_client *c, uint32_t except);
 /* The backend cannot be had, and nothing of the client has been sent to it: another one. */
 void pt_pair_failed(pt_mongo_client *c, const char *why);
 /* Looks at n bytes of the backend for the reply to a hello that is needed whole: the one said again, or a load balanced client's. How
- * many of them it was, 0: more are needed (or it has no business here any more: p->service), -EPROTO: it is none, or not ok. */
+ * many of them it was, 0: more are needed (or it has no business here any more: p->first), -EPROTO: it is none, or not ok. */
 int pt_pair_hello_reply(pt_mongo_client *c, const uint8_t *p, uint32_t n);
 /* The hello said again has been answered, or there was none to say. */
 void pt_pair_ready(pt_mongo_client *c);

@@ -27,8 +27,9 @@ typedef struct pt_fanout pt_fanout;
 typedef struct pt_stream pt_stream;
 typedef struct pt_subject pt_subject;
 
+#define PT_NS_PER_MS UINT64_C(1000000)
+
 enum {
-  PT_NS_PER_MS = 1000000,
   PT_CLIENT_BLOCK = 64
 };
 

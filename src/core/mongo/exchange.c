@@ -59,10 +59,11 @@ static int find(pt_exchange *x, uint32_t except) {
   pt_mongo *m = pt_exchange_mongo(x);
   if (!m->backends)
     return -1;
-  if (x->client->flags & PT_MC_LOAD_BALANCED)
+  if (x->kind != PT_X_PART && x->cmd.verb != PT_MVERB_GET_MORE) { /* those know theirs */
+    if (!(x->client->flags & PT_MC_LOAD_BALANCED))
+      return choose(x, except);
     x->backend = x->client->backend;
-  else if (x->kind != PT_X_PART && x->cmd.verb != PT_MVERB_GET_MORE)
-    return choose(x, except);
+  }
   x->pinned = true;
   return pt_backends_index(m->backends, x->backend);
 }

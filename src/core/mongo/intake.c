@@ -64,6 +64,12 @@ static bool query_allows(const pt_mongo_command *cmd) {
   return cmd->verb == PT_MVERB_AUTHENTICATE;
 }
 
+/* "db.$cmd"; else it reads a collection, with servers that still know that. */
+static bool is_command(const char *ns) {
+  const char *dot = strchr(ns, '.');
+  return dot && !strcmp(dot, ".$cmd");
+}
+
 /* What those may ask who have not said who they are. */
 static bool open_to_all(const pt_mongo_command *cmd) {
   return cmd->verb == PT_MVERB_PING || !strcmp(cmd->name, "buildInfo") || !strcmp(cmd->name, "buildinfo");
@@ -100,7 +106,8 @@ static long gather(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n
   bool first = x->state == PT_X_IDLE, pinned;
   bool passes = trusted(c) && (cmd->verb == PT_MVERB_WRITE || cmd->verb == PT_MVERB_OTHER || cmd->verb == PT_MVERB_FIND);
   if (!first) {
-    bool joins = passes && n == msg->h.length && !cmd->lsid && x->req.bytes < c->mongo->mc->buffer;
+    bool joins =
+        passes && n == msg->h.length && !cmd->lsid && msg->h.request_id != x->expect && x->req.bytes < c->mongo->mc->buffer;
     int i = joins && !(c->flags & PT_MC_LOAD_BALANCED) ? pt_place_request(c, NULL, PT_BACKEND_NONE, &pinned) : -1;
     if (!joins || (i >= 0 && c->mongo->backends->at[i].id != x->backend))
       return 0;
@@ -174,10 +181,18 @@ static long look(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t hav
   }
   if (r < 0 || pt_mongo_command_read(&cmd, &msg, &why))
     return refuse(c, why ? why : "broken message");
+  if (msg.ns && !is_command(msg.ns))
+    return refuse(c, "OP_QUERY that is no command");
+  if (!trusted(c)) { /* nothing is remembered for strangers */
+    cmd.lsid = NULL;
+    cmd.start_transaction = cmd.in_transaction = false;
+  }
   uint32_t len = msg.h.length;
   if (is_ours(&cmd) && len > WHOLE_MAX)
     return refuse(c, "a command that is answered here is too long");
-  if (is_ours(&cmd) && have < len) {
+  if (!trusted(c) && len > PT_MONGO_MAX_HELLO)
+    return refuse(c, "its message is too long for somebody who has not authenticated");
+  if ((is_ours(&cmd) || !trusted(c)) && have < len) { /* strangers hold no link that others wait for */
     c->need = len;
     return 0;
   }
@@ -245,7 +260,9 @@ long pt_intake_more(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t 
     pt_mongo_client_close(c, "out of memory");
     return -1;
   }
-  if (x->state == PT_X_SENT)
+  if (x->state == PT_X_SENT) {
+    x->link->since = c->mongo->worker->now; /* the reply may take its time from the last byte on */
     pt_mlink_write_later(x->link);
+  }
   return take;
 }

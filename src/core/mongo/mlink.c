@@ -87,7 +87,7 @@ void pt_mlink_cut(pt_mlink *l, const char *why) {
   pt_segq_clear(&l->out);
   pt_mlink_drop_kept(l);
   pt_mlink_end_greeting(l);
-  if (x && !failed) {
+  if (x && !failed && !l->slow) {
     int i = m->backends ? pt_backends_index(m->backends, backend) : -1;
     if (i >= 0)
       pt_place_failed(m, (unsigned)i, why);
@@ -110,7 +110,7 @@ void pt_mlink_leave(pt_mlink *l) {
     l->stopped = false;
     pt_mlink_watch(l);
   }
-  if (!l->written && !unacked) { /* as if it had never been asked */
+  if (!l->written && !unacked && !l->reading) { /* as if it had never been asked */
     pt_segq_clear(&l->out);
     l->dirty = false;
     pt_mongo_pool_ready(l);
@@ -127,8 +127,10 @@ void pt_mlink_tick(pt_mlink *l) {
   else if (l->state == PT_MLINK_BUSY && !l->x && age > LEFT_MS)
     pt_mlink_cut(l, "its client has gone");
   else if (l->state == PT_MLINK_BUSY && l->x && m->mc->request_timeout && age > m->mc->request_timeout && !l->stopped &&
-           !l->x->rest)
+           !l->x->rest) {
+    l->slow = true;
     pt_mlink_cut(l, "the request timed out");
+  }
 }
 
 /* ---- requests ---- */
@@ -174,6 +176,7 @@ void pt_mlink_resume(pt_mlink *l) {
   if (!l->stopped)
     return;
   l->stopped = false;
+  l->since = pt_mlink_worker(l)->now; /* its client was slow, not its backend */
   pt_mlink_watch(l);
 }
 

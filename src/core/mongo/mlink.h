@@ -28,6 +28,7 @@ struct pt_mlink {
   bool blocked; /* waits for the socket to take more */
   bool stopped; /* not read: the client does not take what has come */
   bool reading; /* it is reading right now: must not be freed */
+  bool slow; /* cut for one slow request, which says nothing of the backend */
   bool doomed; /* cut as soon as that ends */
   bool begun; /* a part of the reply has gone to the client */
   bool keeping; /* the reply is being kept whole */

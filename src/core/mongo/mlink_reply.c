@@ -68,8 +68,8 @@ static int packed(pt_mlink *l, const uint8_t *p, uint32_t n) {
   return e;
 }
 
-/* Bytes of a reply for the client. false: it has gone. */
-static bool pass(pt_mlink *l, pt_chunk *chunk, uint32_t off, uint32_t n, bool last) {
+/* Bytes of a reply for the client, which may close. */
+static void pass(pt_mlink *l, pt_chunk *chunk, uint32_t off, uint32_t n, bool last) {
   pt_mongo_client *c = l->x->client;
   uint8_t *p = chunk->data + off;
   bool first = !l->begun;
@@ -78,22 +78,15 @@ static bool pass(pt_mlink *l, pt_chunk *chunk, uint32_t off, uint32_t n, bool la
   n = n < l->pass ? n : l->pass;
   l->pass -= n;
   if (!n)
-    return true;
+    return;
   l->begun = true;
   int e = first && last && l->x->compressor >= 0 ? packed(l, p, n)
           : n <= PT_COPY_MAX                     ? pt_segq_copy(&c->out, &pt_mlink_worker(l)->pool, p, n, PT_CHUNK_SMALL)
                                                  : pt_segq_ref(&c->out, chunk, off, n);
-  if (e) {
+  if (e)
     pt_mongo_client_close(c, "out of memory");
-    return false;
-  }
-  if (!pt_exchange_push(l->x))
-    return false;
-  if (!last && c->out.bytes > l->pool->mongo->mc->buffer && !l->stopped) {
-    l->stopped = true;
-    pt_mlink_watch(l);
-  }
-  return true;
+  else
+    pt_exchange_push(l->x);
 }
 
 /* The next message of the greeting is in out. */
@@ -215,8 +208,8 @@ static const char *replies(pt_mlink *l, pt_chunk *chunk, uint32_t off, uint32_t 
     if (l->kept) {
       memcpy(l->kept->data + l->kept->fill, chunk->data + off, (size_t)used);
       l->kept->fill += (uint32_t)used;
-    } else if (l->x && l->x->kind == PT_X_PASS && !pass(l, chunk, off, (uint32_t)used, last)) {
-      /* the client has closed, and left the link: what still comes is dropped */
+    } else if (l->x && l->x->kind == PT_X_PASS) {
+      pass(l, chunk, off, (uint32_t)used, last); /* a client that closes meanwhile leaves the link: what still comes is dropped */
     }
     off += (uint32_t)used;
     n -= (uint32_t)used;
@@ -228,7 +221,7 @@ static const char *replies(pt_mlink *l, pt_chunk *chunk, uint32_t off, uint32_t 
   }
   if (l->doomed)
     return "its client has gone";
-  if (n > PT_MLINK_LEFT)
+  if (n > PT_MLINK_LEFT || (n && l->state == PT_MLINK_IDLE))
     return "it sent what is no reply";
   memcpy(l->left, chunk->data + off, n);
   l->nleft = (uint8_t)n;
@@ -261,6 +254,11 @@ void pt_mlink_read(pt_mlink *l) {
     l->reading = false;
     if (why)
       pt_mlink_cut(l, why);
+    else if (l->x && l->x->client->out.bytes > l->pool->mongo->mc->buffer) {
+      l->stopped = true;
+      l->since = pt_mlink_worker(l)->now;
+      pt_mlink_watch(l);
+    }
   }
   pt_chunk_unref(c);
 }

@@ -97,12 +97,20 @@ static void look_again(pt_mongo *m) {
     pt_request_look(m);
 }
 
+static bool differ(const char *a, const char *b) { return a && b ? strcmp(a, b) : a != b; }
+
+static bool same_login(const pt_mongo_config *a, const pt_mongo_config *b) {
+  return !differ(a->backend_user, b->backend_user) && !differ(a->backend_password, b->backend_password) &&
+         !differ(a->backend_source, b->backend_source);
+}
+
 void pt_mongo_configure(pt_mongo *m, pt_config *cfg, pt_affinity *affinity) {
   m->affinity->free(m->affinity);
   m->affinity = affinity;
   pt_config *was = m->cfg;
   m->cfg = cfg;
   m->lc = &cfg->listeners[m->index];
+  m->logins += !same_login(m->mc, m->lc->mongo);
   m->mc = m->lc->mongo;
   bind_policy(m);
   look_again(m);

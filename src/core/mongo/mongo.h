@@ -97,6 +97,8 @@ struct pt_mongo {
   pt_list dirty; /* client indexes */
   pt_mongo_pool **pools; /* forward = "request": by nothing in particular; pool.c's */
   unsigned npools;
+  uint64_t held; /* bytes of buffers of unfinished requests */
+  uint32_t logins; /* how often the credentials for backends have changed: links of before lead to another user */
   uint32_t next_id; /* requestIDs of what puerta itself sends */
   unsigned moves; /* of shared->moves, seen */
   uint64_t drain_next; /* ns: when a draining process looks again */

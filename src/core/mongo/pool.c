@@ -144,7 +144,7 @@ void pt_mongo_pool_ready(pt_mlink *l) {
   pt_mongo_pool_move(l, &p->others, &p->idle);
   pt_exchange *x = p->first;
   if (l->epoch != p->epoch) {
-    pt_mlink_cut(l, "another process answers under its name");
+    pt_mlink_cut(l, "another process, or as another user");
   } else if (x) {
     pt_mongo_pool_forget(p, x);
     serve(p, l, x);
@@ -199,14 +199,15 @@ static pt_mongo_pool *make(pt_mongo *m, const pt_backend *b) {
 }
 
 static void follow(pt_mongo_pool *p, const pt_backend *b) {
-  bool another = p->epoch != b->epoch;
+  uint32_t epoch = b->epoch + p->mongo->logins;
+  bool another = p->epoch != epoch;
   p->address = b->address;
-  p->epoch = b->epoch;
+  p->epoch = epoch;
   p->draining = b->draining;
   p->legacy = b->legacy;
   p->usable = true;
   if (another && p->n)
-    close_idle(p, "another process answers under its name");
+    close_idle(p, "another process, or as another user");
   if (!b->up)
     close_all(p, b->why[0] ? b->why : "it is down");
 }

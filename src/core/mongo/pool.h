@@ -11,7 +11,7 @@ struct pt_mongo_pool {
   uint32_t backend; /* stable id */
   char name[264];
   pt_address address;
-  uint32_t epoch; /* of the backend: links of an earlier one lead to another process */
+  uint32_t epoch; /* of the backend and its login: links of an earlier one lead to another process, or as another user */
   bool usable; /* in the snapshot */
   bool draining; /* links go as soon as they have been idle for a moment */
   bool legacy; /* knows isMaster only */

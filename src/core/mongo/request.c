@@ -12,14 +12,18 @@ enum {
   READ_ROOM = 16 * 1024,
   KEEP_MIN = 256, /* smallest buffer of an unfinished message */
   BELIEVE = 1024 * 1024, /* what a header promises is believed up to here; beyond it memory grows with what has come */
+  HELD_MAX = 256 * 1024 * 1024, /* of all unfinished requests of a worker; above it large ones are cut */
+  STALL_MS = 60 * 1000, /* a client holds a link without moving a byte for at most this */
   IDLE_MS = 2000 /* as a draining process does */
 };
 
 /* ---- input that has to wait ---- */
 
 static void drop_input(pt_mongo_client *c) {
-  if (c->in)
+  if (c->in) {
+    c->mongo->held -= c->in->cap;
     pt_chunk_unref(c->in);
+  }
   c->in = NULL;
   c->in_off = c->in_len = c->need = 0;
 }
@@ -32,12 +36,18 @@ static int keep(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
   } else {
     size_t cap = need > n ? need : n < KEEP_MIN / 2 ? KEEP_MIN : (size_t)n * 2;
     size_t most = n > BELIEVE / 2 ? (size_t)n * 2 : BELIEVE;
-    pt_chunk *own = pt_chunk_exact(&c->mongo->worker->pool, cap < most ? cap : most);
+    cap = cap < most ? cap : most;
+    if (cap > BELIEVE && c->mongo->held + cap > HELD_MAX)
+      return -ENOBUFS;
+    pt_chunk *own = pt_chunk_exact(&c->mongo->worker->pool, cap);
     if (!own)
       return -ENOMEM;
     memcpy(own->data, chunk->data + off, n);
-    if (c->in)
+    if (c->in) {
+      c->mongo->held -= c->in->cap;
       pt_chunk_unref(c->in);
+    }
+    c->mongo->held += own->cap;
     c->in = own;
     c->in_off = 0;
   }
@@ -73,11 +83,12 @@ static void at_end(pt_mongo_client *c) {
 static void work(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
   pt_exchange *x = c->exchange;
   uint32_t gen = c->gen;
-  long used = 1;
+  bool more = true;
   pt_chunk_ref(chunk);
   x->working = true;
   c->need = 0;
-  while (n && used > 0) {
+  while (n && more) {
+    long used;
     if (x->rest)
       used = pt_intake_more(c, chunk, off, n);
     else if (x->state > PT_X_GATHER || c->out.bytes > c->mongo->mc->buffer || (c->flags & PT_MC_CLOSING))
@@ -88,16 +99,19 @@ static void work(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) 
       goto out;
     off += (uint32_t)used;
     n -= (uint32_t)used;
+    more = used > 0;
+    if (x->state == PT_X_GATHER && (!n || !more)) {
+      pt_intake_send(x);
+      if (c->gen != gen)
+        goto out;
+      more = x->state == PT_X_IDLE; /* over at once: what waited for it is looked at */
+    }
   }
-  if (x->state == PT_X_GATHER)
-    pt_intake_send(x);
-  if (c->gen != gen)
-    goto out;
   x->working = false;
   if (!n)
     drop_input(c);
   else if (keep(c, chunk, off, n)) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_close(c, "too many large requests, or out of memory");
     goto out;
   }
   if ((c->flags & PT_MC_EOF) && x->state == PT_X_IDLE)
@@ -133,7 +147,7 @@ static void on_end(pt_mongo_client *c) {
 
 static void on_readable(pt_mongo_client *c) {
   if (c->in && c->in->cap - c->in_off - c->in_len < KEEP_MIN / 4 && keep(c, c->in, c->in_off, c->in_len)) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_close(c, "too many large requests, or out of memory");
     return;
   }
   pt_chunk *chunk = c->in ? c->in : pt_worker_scratch(c->mongo->worker, READ_ROOM);
@@ -195,6 +209,7 @@ void pt_request_begin(pt_mongo_client *c, const pt_client_hello *h) {
     pt_mongo_client_close(c, "out of memory");
     return;
   }
+  c->mongo->held += c->in ? c->in->cap : 0;
   x->client = c;
   x->compressor = -1;
   x->backend = PT_BACKEND_NONE;
@@ -207,6 +222,7 @@ void pt_request_end(pt_mongo_client *c) {
   if (!x)
     return;
   c->exchange = NULL;
+  drop_input(c);
   if (x->state == PT_X_QUEUED)
     pt_mongo_pool_forget(pt_mongo_pool_find(c->mongo, x->backend), x);
   if (x->link)
@@ -242,9 +258,21 @@ static bool look_bound(pt_mongo_client *c) {
   return !gone && !leaves;
 }
 
+/* It holds a link that others wait for, and neither goes on sending its request nor takes its reply. Who reads a stream may take his time. */
+static bool stalls(const pt_mongo_client *c) {
+  const pt_exchange *x = c->exchange;
+  uint64_t now = c->mongo->worker->now, most = (uint64_t)STALL_MS * PT_NS_PER_MS;
+  if (!x->link)
+    return false;
+  bool stuck = x->link->stopped && !x->cmd.exhaust && now - x->link->since > most;
+  return stuck || (x->rest && now - c->last > most && now - x->link->since > most && !x->link->out.bytes);
+}
+
 void pt_request_tick(pt_mongo_client *c) {
   pt_mongo *m = c->mongo;
-  if (m->worker->now - c->last > m->mc->idle_timeout * PT_NS_PER_MS && c->exchange->state == PT_X_IDLE)
+  if (stalls(c))
+    pt_mongo_client_close(c, "it stopped in the middle of a request or reply, which others wait for");
+  else if (m->worker->now - c->last > m->mc->idle_timeout * PT_NS_PER_MS && c->exchange->state == PT_X_IDLE)
     pt_mongo_client_close(c, "it has sent nothing for the idle timeout");
   else if (look_bound(c) && c->exchange->wait)
     pt_local_look(c->exchange);

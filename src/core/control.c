@@ -259,6 +259,7 @@ static void sum_up(pt_control *k) {
   }
   pt_info("stop", "%llu requests of %llu clients; %llu redirects, %llu lost on a node, %llu policy failures", requests, accepted,
           redirects, lost, failures);
+  pt_subjects_sum_up(&k->subjects);
 }
 
 int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script, const pt_overrides *over) {

@@ -111,6 +111,32 @@ bool pt_subject_known(const pt_subject *s) {
   return s->mongo ? pt_health_current(s->health) != NULL : pt_topology_current(s->topology) != NULL;
 }
 
+static void sum_up(const pt_subjects *s, unsigned listener) {
+  const char *name = "";
+  unsigned long long messages = 0, lost = 0, retried = 0, refused = 0;
+  for (unsigned i = 0; i < s->nworkers; i++) {
+    const pt_mongo *m = s->workers[i]->mongos[listener];
+    name = m->lc->name;
+    messages += atomic_load(&m->n.messages);
+    lost += atomic_load(&m->n.lost);
+    retried += atomic_load(&m->n.retried);
+    refused += atomic_load(&m->n.refused);
+  }
+  pt_sessions_stats t = pt_sessions_stat(s->at[listener].mongo->sessions);
+  pt_info("stop",
+          "%s: %llu messages; %llu lost on a backend, %llu sent elsewhere, %llu refused; %llu clients, sessions and cursors "
+          "remembered, %llu moved, "
+          "%llu evicted",
+          name, messages, lost, retried, refused, (unsigned long long)t.made, (unsigned long long)t.moved,
+          (unsigned long long)t.evicted);
+}
+
+void pt_subjects_sum_up(const pt_subjects *s) {
+  for (unsigned i = 0; i < s->n; i++)
+    if (s->at[i].mongo && s->nworkers)
+      sum_up(s, i);
+}
+
 void pt_subjects_free(pt_subjects *s) {
   if (ev_is_active(&s->sweep))
     ev_timer_stop(s->loop, &s->sweep);

@@ -30,6 +30,8 @@ int pt_subjects_start(pt_subjects *s, pt_config *cfg);
 void pt_subjects_reconfigure(pt_subjects *s, pt_config *cfg);
 /* Something has been published about a listener. */
 bool pt_subject_known(const pt_subject *s);
+/* One line a MongoDB listener: what it has done. The workers are still there. */
+void pt_subjects_sum_up(const pt_subjects *s);
 /* After the workers have ended. */
 void pt_subjects_free(pt_subjects *s);
 

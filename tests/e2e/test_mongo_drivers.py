@@ -5,7 +5,6 @@ each program does all it does in one session, and must find it all in one place.
 """
 import asyncio
 import os
-import shutil
 import struct
 import subprocess
 import sys
@@ -24,8 +23,6 @@ from conftest import Starter
 from pymongo import MongoClient
 
 HERE = Path(__file__).resolve().parent / "mongo"
-NODE_MODULES = ferret.BUILD / "node" / "node_modules"
-NODE = shutil.which("node", path=f"{NODE_MODULES}/.bin") or shutil.which("node")  # the one that npm brought where the system's is too old
 RAW = bson.CodecOptions(document_class=RawBSONDocument)
 
 pytestmark = pytest.mark.skipif(ferret.missing() is not None, reason=str(ferret.missing()))
@@ -82,23 +79,23 @@ def c_driver(tmp_path_factory):
 
 def program(client, request):
     """The command of a client, up to its arguments; skips when it is not there."""
-    needs = {"node": [NODE, NODE_MODULES / "mongodb"], "mongosh": [NODE, NODE_MODULES / "mongosh"], "go": [ferret.BUILD / "mongo-driver-go"]}.get(client, [])
+    needs = {"node": [rig.NODE, rig.NODE_MODULES / "mongodb"], "mongosh": [rig.NODE, rig.NODE_MODULES / "mongosh"], "go": [rig.BUILD / "mongo-driver-go"]}.get(client, [])
     for path in needs:
         if not path or not os.path.exists(path):
             pytest.skip(f"{client}: no {path or 'node'} (tools/deps.sh test)")
     return {
         "pymongo": lambda: [sys.executable, HERE / "python" / "driver.py"],
-        "node": lambda: [NODE, HERE / "node" / "driver.js"],
-        "mongosh": lambda: [NODE, NODE_MODULES / "mongosh" / "bin" / "mongosh.js", "--quiet", "--norc"],
+        "node": lambda: [rig.NODE, HERE / "node" / "driver.js"],
+        "mongosh": lambda: [rig.NODE, rig.NODE_MODULES / "mongosh" / "bin" / "mongosh.js", "--quiet", "--norc"],
         "libmongoc": lambda: [request.getfixturevalue("c_driver")],
-        "go": lambda: [ferret.BUILD / "mongo-driver-go"],
+        "go": lambda: [rig.BUILD / "mongo-driver-go"],
     }[client]()
 
 
 def run(client, command, at, name, home):
     """The lines a program printed, by their first word."""
     args = [at, "--file", HERE / "node" / "shell.js"] if client == "mongosh" else [at, name, FILE]
-    environment = os.environ | {"NAME": name, "DOCUMENTS": str(FILE), "NODE_CLIENTS": str(NODE_MODULES), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"NAME": name, "DOCUMENTS": str(FILE), "NODE_CLIENTS": str(rig.NODE_MODULES), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
     p = subprocess.run([str(x) for x in [*command, *args]], capture_output=True, text=True, timeout=180, env=environment)
     lines = p.stdout.splitlines()
     assert p.returncode == 0 and lines and lines[-1] == "ok", (p.stdout + p.stderr)[-5000:]

@@ -75,7 +75,7 @@ class PyLoad:
 
 class NodeLoad:
     def __init__(self, uri, name):
-        self.process = subprocess.Popen(["node", str(HERE / "mongo_node/load.js"), uri, str(WORKERS), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([rig.NODE, str(HERE / "mongo_node/load.js"), uri, str(WORKERS), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, env=os.environ)
         assert self.process.stdout.readline().strip() == "ready"
 

@@ -175,7 +175,7 @@ def test_no_service_id_for_others(balanced):
 def test_node_load_balanced(balanced, trio):
     trio.shards("drop", ns="balanced.pairs")
     uri = f"mongodb://127.0.0.1:{balanced.port}/?loadBalanced=true"
-    p = subprocess.run(["node", str(HERE / "mongo_node/balanced.js"), uri], capture_output=True, text=True, timeout=60, env=os.environ)
+    p = subprocess.run([rig.NODE, str(HERE / "mongo_node/balanced.js"), uri], capture_output=True, text=True, timeout=60, env=os.environ)
     assert p.returncode == 0, p.stdout + p.stderr
     assert len(json.loads(p.stdout)["ports"]) > 1
 

@@ -104,7 +104,7 @@ class PyLoad:
 
 
 def node_load(uri):
-    p = subprocess.run(["node", str(HERE / "mongo_node/matrix.js"), uri, *map(str, (WORKERS, CURSORS, TRANSACTIONS))], capture_output=True, text=True,
+    p = subprocess.run([rig.NODE, str(HERE / "mongo_node/matrix.js"), uri, *map(str, (WORKERS, CURSORS, TRANSACTIONS))], capture_output=True, text=True,
                        timeout=120, env=os.environ)
     assert p.returncode == 0, p.stderr
     return json.loads(p.stdout)

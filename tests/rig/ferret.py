@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from cluster import free_port, wait_for  # noqa: E402
+from puerta import BUILD  # noqa: E402
 
-BUILD = Path(os.environ.get("BUILD_DIR") or Path(__file__).resolve().parents[2] / "build").resolve()
 BINARY = Path(os.environ.get("FERRET_BIN") or BUILD / "ferret")
 
 

@@ -18,6 +18,9 @@ READY = re.compile(r'info +ready: |"level":"info","event":"ready"')
 RELOADED = r"generation \d+ serves(?! on)"
 WORKERS = int(os.environ.get("PUERTA_WORKERS", "1"))
 TICKS = os.sysconf("SC_CLK_TCK")
+BUILD = (ROOT / os.environ.get("BUILD_DIR", "build")).resolve()  # where tools/deps.sh puts the clients
+NODE_MODULES = BUILD / "node" / "node_modules"
+NODE = shutil.which("node", path=f"{NODE_MODULES}/.bin") or shutil.which("node")  # the one that npm brought where the system's is too old
 
 
 class Lua(str):

@@ -5,7 +5,7 @@
     mongo_bench.py --quick          one short round: does it work at all?
     mongo_bench.py --rounds 9 --only find-1k
 
-CPU time a request of the proxy's process, medians of interleaved rounds; latency beside it; memory of idle clients. The servers and the load are mongo_load.c:
+CPU time a request of the proxy's process, medians of interleaved rounds (many short ones: the machine itself has slow seconds); latency beside it; memory of idle clients. The servers and the load are mongo_load.c:
 a real database would only add its own noise. Method: README.md beside this file.
 """
 import argparse
@@ -138,7 +138,7 @@ def main():
     p.add_argument("--markdown", action="store_true", help="tables for README.md")
     p.add_argument("--binary", default=str(ROOT / "build" / "puerta"))
     a = p.parse_args()
-    rounds, seconds = a.rounds or (1 if a.quick else 5), a.seconds or (0.5 if a.quick else 2)
+    rounds, seconds = a.rounds or (1 if a.quick else 15), a.seconds or (0.5 if a.quick else 0.7)
     loads = [x for x in LOADS if not a.only or x.name in a.only]
     machine, busy = report.machine(), os.getloadavg()[0]
     backends = [free_port() for _ in range(3)]

@@ -280,6 +280,31 @@ def test_transactions_of_a_lost_backend(start, trio):
     assert {d["_id"] for d in trio.documents("txn.pairs")} == {f"{w}-{i}-{half}" for w, i in done for half in "ab"}
 
 
+def test_a_cursor_of_a_lost_process_is_not_one_of_its_successor(start):
+    """Cursor ids that start again at 1: an old one gets 43, never the documents of whoever has that number now."""
+    with Trio(1, cursor_ids="count") as trio:
+        m = trio[0]
+        p = start.keep(rig.Puerta.for_backends(trio.addresses, forward="request", affinity="session_id", health=HEALTH))
+
+        def find(w, tag):
+            return w.command({"find": "numbers", "filter": {"n": 10, "tag": tag}, "batchSize": 2})["cursor"]["id"]
+
+        with greeted(p.port) as old, greeted(p.port) as new:
+            lost = find(old, "old")
+            at = p.mark()
+            m.kill()
+            p.wait_log(DOWN % m.port, since=at)
+            m.start()
+            landing(p, m)
+            own = find(new, "new")
+            assert m.state()["cursors"] == 1, "the restarted server has given its first number again"
+            for id, w in ((lost, old), (lost, new)):
+                r = w.command({"getMore": Int64(id), "collection": "numbers", "batchSize": 20})
+                assert r["ok"] == 0 and r["code"] == 43, r
+            r = new.command({"getMore": Int64(own), "collection": "numbers", "batchSize": 20})
+            assert {d["tag"] for d in r["cursor"]["nextBatch"]} == {"new"}
+
+
 def test_a_cursor_dies_with_its_backend_alone(start, trio):
     """43 for the cursors of the lost one, those of others go on, and no connection of a client closes."""
     p = start.keep(rig.Puerta.for_backends(trio.addresses, forward="request", affinity="session_id", health=HEALTH))

@@ -192,7 +192,7 @@ static int remembered(pt_mongo *m, pt_session_kind kind, pt_session_key key, uin
   bool held =
       there && kind == PT_SESSION_LSID && s.in_txn; /* its cursors are lost with a backend, the session goes on elsewhere */
   int i = there ? still(m, &s, except, s.uses || s.in_txn) : -1;
-  if (i >= 0 && !held && !uses && m->worker->now < m->avoid[i])
+  if (i >= 0 && !held && !s.uses && !uses && m->worker->now < m->avoid[i])
     i = -1; /* what it asked there has just failed: its driver's second try goes elsewhere */
   if (pinned)
     *pinned = held;

@@ -12,7 +12,8 @@ ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitiz
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 LIBS := -lev -lluajit-5.1 -lbson-1.0 -lcrypto -lsnappy -lz -lzstd -lpthread -lm -ldl
 LUA := $(wildcard lua/puerta/*.lua lua/puerta/*/*.lua)
-SRC := $(filter-out src/main.c,$(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/core/*/*.c src/script/*.c))
+TOP := $(wildcard src/*.c)
+SRC := $(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/core/*/*.c src/script/*.c)
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -46,13 +47,13 @@ $(eval $(call flavour,obj,$$(CFLAGS)))
 $(eval $(call flavour,asan,$$(ASAN)))
 $(eval $(call flavour,tsan,$$(TSAN)))
 
-$(BUILD)/puerta: $(BUILD)/obj/main.o $(BUILD)/obj/libpuerta.a
+$(BUILD)/puerta: $(TOP:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/libpuerta.a
 	@echo "  link $@"
 	@$(CC) $(CFLAGS) $^ $(LIBS) -o $@
-$(BUILD)/puerta-asan: $(BUILD)/asan/main.o $(BUILD)/asan/libpuerta.a
+$(BUILD)/puerta-asan: $(TOP:src/%.c=$(BUILD)/asan/%.o) $(BUILD)/asan/libpuerta.a
 	@echo "  link $@"
 	@$(CC) $(ASAN) $^ $(LIBS) -o $@
-$(BUILD)/puerta-tsan: $(BUILD)/tsan/main.o $(BUILD)/tsan/libpuerta.a
+$(BUILD)/puerta-tsan: $(TOP:src/%.c=$(BUILD)/tsan/%.o) $(BUILD)/tsan/libpuerta.a
 	@echo "  link $@"
 	@$(CC) $(TSAN) $^ $(LIBS) -o $@
 asan: $(BUILD)/puerta-asan ## the binary under AddressSanitizer and UndefinedBehaviorSanitizer

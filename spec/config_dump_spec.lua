@@ -22,6 +22,7 @@ end
 local full = [[
 local p = require "puerta"
 return p.config {
+  daemon = true, pid_file = "/run/x/y.pid", user = "u", group = "g-1",
   workers = 3, drain_timeout = "90s", coalesce = "0us", log = { level = "debug", format = "json" }, watchdog = { warn = "150ms", abort = "0s" },
   listeners = {
     p.redis {

@@ -222,3 +222,19 @@ describe("lists", function()
     assert.equal("nodes.x: expected a list without names and holes", error_of 'nodes = { "a:1", x = "b:1" }')
   end)
 end)
+
+describe("the process", function()
+  local function top_errors(top) return c.errors(c.redis("", top)) end
+
+  it("has a pid file at an absolute path", function()
+    assert.equal("/run/puerta/puerta.pid", c.load(c.redis("", 'pid_file = "/run/puerta/puerta.pid",')).pid_file)
+    for _, bad in ipairs { '"puerta.pid"', '""', '"/a\\nb"', "5" } do
+      assert.matches('^3: pid_file: expected an absolute path, like "/run/puerta/puerta.pid", got ', top_errors(("pid_file = %s,"):format(bad))[1])
+    end
+  end)
+
+  it("has no group without a user", function()
+    assert.same({ "3: group: expected user with group" }, top_errors 'group = "g",')
+    assert.equal("g", c.load(c.redis("", 'user = "u", group = "g",')).group)
+  end)
+end)

@@ -34,7 +34,8 @@ units() {
   for source in tests/unit/test_*.c; do programs+=("build/unit/$(basename "$source" .c)"); done
   tools/run_units.sh "${programs[@]}" >"$out/log" 2>&1
   local rc=$?
-  grep -vE '^\[( RUN      |       OK |==========|  PASSED  )\]' "$out/log"
+  grep -vE '^\[( RUN      |       OK |==========|  PASSED  |  SKIPPED )\]' "$out/log"
+  while read -r line; do reasons+=("unit: $line"); done < <(sed -n 's/^skipped: //p' "$out/log")
   count "$(last passed)" "$(last failed)" "$(last skipped)" units "$rc"
 }
 

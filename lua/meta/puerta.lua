@@ -10,6 +10,10 @@
 
 ---@class puerta.config.options
 ---@field workers? integer threads that serve clients; 0: one per core
+---@field daemon? boolean serve in the background, as with `-d`
+---@field pid_file? string where the process id is written, as with `-p`
+---@field user? string whom puerta becomes once its listeners are bound, when it was started by root; that user has to be able to read what a reload reads
+---@field group? string the group puerta belongs to then
 ---@field log? puerta.log the log on stderr
 ---@field drain_timeout? string how long SIGTERM waits for requests in flight
 ---@field coalesce? string how long a worker may sleep, when its batches are small, so that requests of many clients leave together; `"0us"`: never

@@ -58,6 +58,11 @@ local config = shape.group {
   not_yet = { admin = true },
   options = {
     { "workers", type = types.integer(0, 256), default = 0, restart = true, doc = "threads that serve clients; 0: one per core" },
+    { "daemon", type = types.boolean(), default = false, restart = true, doc = "serve in the background, as with `-d`" },
+    { "pid_file", type = types.path(), restart = true, doc = "where the process id is written, as with `-p`" },
+    { "user", type = types.name(), restart = true,
+      doc = "whom puerta becomes once its listeners are bound, when it was started by root; that user has to be able to read what a reload reads" },
+    { "group", type = types.name(), default_doc = "the user's own", restart = true, doc = "the group puerta belongs to then" },
     { "log", type = log, default = {}, default_doc = "see below", doc = "the log on stderr" },
     { "drain_timeout", type = types.duration({ "100ms", "24h" }, "30s", true), default = "30s", doc = "how long SIGTERM waits for requests in flight" },
     { "coalesce", type = types.short_duration({ "1us", "10ms" }, "100us", true), default = "100us",
@@ -66,7 +71,10 @@ local config = shape.group {
     { "listeners", type = shape.list(listeners, 256, "{ puerta.redis { ... } }"), required = true, restart = true, -- but what is hot in them
       doc = "what puerta listens for; their number, order and kind need a restart, most of their options do not" },
   },
-  rule = distinct,
+  rule = function(config, at)
+    if config.group and not config.user then at:key("group"):fail "expected user with group" end
+    distinct(config, at)
+  end,
 }
 
 -- For the reference and the stubs, in the order of the page.

@@ -95,6 +95,14 @@ function M.text(max)
   end)
 end
 
+--- A path that means the same whatever directory puerta is started in.
+function M.path()
+  return scalar({ name = "absolute path", editor = "string", show = value.quote }, function(v)
+    if type(v) == "string" and v:find "^/" and #v < 4096 and not v:find "%c" then return v end
+    return nil, 'expected an absolute path, like "/run/puerta/puerta.pid"'
+  end)
+end
+
 --- A password: never shown.
 function M.secret(max)
   local t = { name = "string, better from `env.secret` or `env.file`", editor = "string|puerta.secret", hidden = true }

@@ -76,10 +76,15 @@ void pt_config_unref(pt_config *c) {
     free_listener(&c->listeners[i]);
   free(c->listeners);
   free(c->file);
+  free(c->pid_file);
+  free(c->user);
+  free(c->group);
   free(c->log_level);
   free(c->lua_path);
   free(c);
 }
+
+static bool differ(const char *a, const char *b) { return a && b ? strcmp(a, b) != 0 : a != b; }
 
 /* The options marked restart in lua/puerta/schema.lua; tests/unit/test_config.c compares the two. NULL: no difference. */
 static const char *listener_diff(const pt_listener_config *was, const pt_listener_config *is) {
@@ -98,8 +103,22 @@ static const char *listener_diff(const pt_listener_config *was, const pt_listene
   return NULL;
 }
 
+static const char *top_diff(const pt_config *was, const pt_config *is) {
+  if (was->workers != is->workers)
+    return "workers";
+  if (was->daemon != is->daemon)
+    return "daemon";
+  if (differ(was->pid_file, is->pid_file))
+    return "pid_file";
+  if (differ(was->group, is->group))
+    return "group";
+  if (differ(was->user, is->user))
+    return "user";
+  return was->nlisteners != is->nlisteners ? "listeners" : NULL;
+}
+
 int pt_config_restart_diff(const pt_config *was, const pt_config *is, char *err, size_t errsize) {
-  const char *top = was->workers != is->workers ? "workers" : was->nlisteners != is->nlisteners ? "listeners" : NULL;
+  const char *top = top_diff(was, is);
   if (top) {
     snprintf(err, errsize, "%s", top);
     return -1;

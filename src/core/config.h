@@ -145,6 +145,9 @@ typedef struct pt_config {
   uint64_t generation; /* set by the publisher */
   char *file;
   unsigned workers; /* 0: one per core */
+  bool daemon; /* in the background, false */
+  char *pid_file; /* NULL: none */
+  char *user, *group; /* to become once everything is bound; NULL: nobody else, the user's own */
   char *log_level; /* "debug" "info" "warn" "error" */
   pt_log_format log_format;
   char *lua_path; /* directory of the Lua half in development; NULL: the embedded one */

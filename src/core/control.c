@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/door.h"
+#include "core/process.h"
 #include "core/subject.h"
 #include "core/watchdog.h"
 #include "core/worker.h"
@@ -30,6 +30,7 @@ struct pt_control {
   const char *lua_path;
   const pt_script *script;
   const pt_overrides *over;
+  pt_process process;
   pt_doors doors;
   pt_subjects subjects;
   pt_worker **workers;
@@ -49,6 +50,7 @@ static void on_grace(struct ev_loop *loop, ev_timer *t, int events) {
       pt_warn("ready", "%s: no node answers yet; clients are told so", k->cfg->listeners[i].name);
       pt_door_let_in(&k->doors, i);
     }
+  pt_process_ready(&k->process);
 }
 
 static void on_news(void *arg, unsigned listener) {
@@ -61,6 +63,7 @@ static void on_news(void *arg, unsigned listener) {
   if (all && !k->ready) {
     k->ready = true;
     pt_info("ready", "serving with %u worker%s", k->nworkers, k->nworkers == 1 ? "" : "s");
+    pt_process_ready(&k->process);
   }
 }
 
@@ -130,13 +133,9 @@ out:
   free(msgs);
 }
 
-static void on_hup(struct ev_loop *loop, ev_signal *s, int events) {
-  (void)loop, (void)events;
-  pt_control *k = s->data;
+static void reload(pt_control *k) {
   pt_config *cfg = NULL;
   char *errors = NULL, why[256];
-  if (k->draining)
-    return;
   if (k->script->load(k->cfg->file, k->lua_path, &cfg, &errors)) {
     log_errors(errors);
     pt_error("reload", "configuration not applied; generation %llu serves on", (unsigned long long)k->cfg->generation);
@@ -151,6 +150,16 @@ static void on_hup(struct ev_loop *loop, ev_signal *s, int events) {
     return;
   }
   publish(k, cfg);
+}
+
+static void on_hup(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)events;
+  pt_control *k = s->data;
+  if (k->draining)
+    return;
+  pt_process_reloading();
+  reload(k);
+  pt_process_reloaded(&k->process, k->cfg->generation);
 }
 
 /* ---- ending ---- */
@@ -179,6 +188,7 @@ static void stop(pt_control *k) {
     return;
   k->draining = k->stopping = true;
   pt_info("stop", "stopping");
+  pt_process_stopping(0);
   pt_doors_close(&k->doors);
   tell_workers(k, PT_MSG_STOP);
   ev_timer_again(k->loop, &k->ended);
@@ -197,6 +207,7 @@ static void on_term(struct ev_loop *loop, ev_signal *s, int events) {
     return;
   }
   k->draining = true;
+  pt_process_stopping(k->cfg->drain_timeout);
   pt_info("drain", "no new clients; finishing what is in flight, at most %llu ms", (unsigned long long)k->cfg->drain_timeout);
   pt_doors_close(&k->doors);
   tell_workers(k, PT_MSG_DRAIN);
@@ -233,14 +244,6 @@ fail:
   return -1;
 }
 
-static void raise_file_limit(void) {
-  struct rlimit r;
-  if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-    r.rlim_cur = r.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &r);
-  }
-}
-
 static void watch_signal(pt_control *k, ev_signal *s, void (*cb)(struct ev_loop *, ev_signal *, int), int sig) {
   ev_signal_init(s, cb, sig);
   s->data = k;
@@ -268,10 +271,9 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   int code = 1;
   cfg->generation = 1;
   apply_overrides(over, cfg);
-  raise_file_limit();
   signal(SIGPIPE, SIG_IGN);
   k.subjects = (pt_subjects){.loop = k.loop, .news = on_news, .arg = &k};
-  if (!k.loop)
+  if (!k.loop || pt_process_begin(&k.process, cfg, over))
     goto out;
   ev_timer_init(&k.grace, on_grace, GRACE_MS / 1000., 0.);
   ev_timer_init(&k.ended, on_ended, 0.005, 0.005);
@@ -279,7 +281,7 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   watch_signal(&k, &k.hup, on_hup, SIGHUP);
   watch_signal(&k, &k.term, on_term, SIGTERM);
   watch_signal(&k, &k.intr, on_int, SIGINT);
-  if (pt_doors_open(&k.doors, k.loop, cfg) || start_workers(&k))
+  if (pt_doors_open(&k.doors, k.loop, cfg) || pt_process_settle(cfg, lua_path, script) || start_workers(&k))
     goto out;
   k.watchdog = pt_watchdog_start(k.workers, k.nworkers, cfg->watchdog_warn, cfg->watchdog_abort);
   if (!k.watchdog)
@@ -302,5 +304,6 @@ out:
   pt_config_unref(k.cfg);
   if (k.loop)
     ev_loop_destroy(k.loop);
+  pt_process_end(&k.process);
   return code;
 }

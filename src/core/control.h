@@ -22,6 +22,9 @@ typedef struct pt_script {
 typedef struct pt_overrides {
   int workers; /* -1: none */
   const char *log_level; /* NULL: none */
+  const char *pid_file; /* NULL: none */
+  const char *error_log; /* path of the log; NULL: none */
+  int foreground; /* of pt_daemon_start, -1: not a daemon */
 } pt_overrides;
 
 /* Serves until a signal ends it. Takes over one reference of cfg. Returns the process's exit code; what went wrong is in the log. */

@@ -22,6 +22,10 @@ typedef struct job {
 
 #define IN(type, member) offsetof(type, member)
 static const pt_field config_fields[] = {{NULL, "workers", PT_FIELD_UINT, IN(pt_config, workers)},
+                                         {NULL, "daemon", PT_FIELD_BOOL, IN(pt_config, daemon)},
+                                         {NULL, "pid_file", PT_FIELD_TEXT, IN(pt_config, pid_file)},
+                                         {NULL, "user", PT_FIELD_TEXT, IN(pt_config, user)},
+                                         {NULL, "group", PT_FIELD_TEXT, IN(pt_config, group)},
                                          {"log", "level", PT_FIELD_TEXT, IN(pt_config, log_level)},
                                          {NULL, "drain_timeout", PT_FIELD_U64, IN(pt_config, drain_timeout)},
                                          {NULL, "coalesce", PT_FIELD_U64, IN(pt_config, coalesce)},

@@ -65,6 +65,10 @@ static void defaults(void **state) {
   assert_string_equal(c->file, path);
   assert_null(c->lua_path);
   assert_int_equal(c->workers, 0);
+  assert_false(c->daemon);
+  assert_null(c->pid_file);
+  assert_null(c->user);
+  assert_null(c->group);
   assert_string_equal(c->log_level, "info");
   assert_int_equal(c->log_format, PT_LOG_TEXT);
   assert_int_equal(c->drain_timeout, 30000);
@@ -109,6 +113,7 @@ static void defaults(void **state) {
 static const char everything[] =
     "local p = require 'puerta'\n"
     "return p.config {\n"
+    "  daemon = true, pid_file = '/run/x.pid', user = 'u', group = 'g',\n"
     "  workers = 3, log = { level = 'debug', format = 'json' }, drain_timeout = '1m', coalesce = '50us',\n"
     "  watchdog = { warn = '1s', abort = '0s' },\n"
     "  listeners = {\n"
@@ -257,6 +262,10 @@ static void every_option(void **state) {
   (void)state;
   pt_config *c = load(everything);
   assert_int_equal(c->workers, 3);
+  assert_true(c->daemon);
+  assert_string_equal(c->pid_file, "/run/x.pid");
+  assert_string_equal(c->user, "u");
+  assert_string_equal(c->group, "g");
   assert_string_equal(c->log_level, "debug");
   assert_int_equal(c->log_format, PT_LOG_JSON);
   assert_int_equal(c->drain_timeout, 60000);
@@ -280,7 +289,7 @@ static void every_option(void **state) {
   assert_string_equal(l->backend_password, "three");
   assert_string_equal(l->policy.name, "read_near");
   assert_string_equal(l->policy.opts, "{[\"zone\"]=\"a\"}");
-  assert_non_null(strstr(l->policy.where, "/c.lua:9"));
+  assert_non_null(strstr(l->policy.where, "/c.lua:10"));
   assert_int_equal(l->nremap, 2);
   assert_hostport(&l->remap[0].from, "a", 7);
   assert_hostport(&l->remap[0].to, "b", 8);
@@ -303,7 +312,7 @@ static void every_option(void **state) {
   assert_string_equal(l->name, "mongodb-21");
   assert_string_equal(l->policy.name, "hybrid");
   assert_string_equal(l->policy.opts, "{[\"pick\"]=\"round_robin\"}");
-  assert_non_null(strstr(l->policy.where, "/c.lua:15"));
+  assert_non_null(strstr(l->policy.where, "/c.lua:16"));
   assert_null(l->backend_user);
   assert_null(c->listeners->mongo);
   assert_mongo(l->mongo);
@@ -401,6 +410,10 @@ struct change {
 };
 static const struct change redis_changes[] = {
     {"workers", "workers = 2,", ""},
+    {"daemon", "daemon = true,", ""},
+    {"pid_file", "pid_file = '/a',", ""},
+    {"user", "user = 'u',", ""},
+    {"group", "user = 'u', group = 'g',", ""},
     {"log", "log = { level = 'warn', format = 'json' },", ""},
     {"drain_timeout", "drain_timeout = '7s',", ""},
     {"coalesce", "coalesce = '7us',", ""},

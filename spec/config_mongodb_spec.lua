@@ -25,6 +25,7 @@ describe("a mongodb listener", function()
       timeouts = { connect = 1000, handshake = 10000, idle = 3600000, request = 0 }, buffer = 262144,
       health = { interval = 2000, timeout = 1000, jitter = 10, rise = 2, fall = 2, retries = 0, slow_start = 30000, require_mongos = false, resolve = 30000 },
       proxy_protocol = { send = "off" },
+      max_connections = 0, max_per_source = 0, source_prefix = { v4 = 32, v6 = 64 }, accept_rate = 0,
     }, l)
   end)
 

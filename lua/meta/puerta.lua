@@ -18,6 +18,8 @@
 ---@field drain_timeout? string how long SIGTERM waits for requests in flight
 ---@field coalesce? string how long a worker may sleep, when its batches are small, so that requests of many clients leave together; `"0us"`: never
 ---@field watchdog? puerta.watchdog what happens when a policy does not come back
+---@field max_connections? integer clients at once, of all listeners; 0: as many as files may be open
+---@field accept_rate? integer new clients a second, of all listeners; 0: no limit. More of them wait in the kernel's queue
 ---@field listeners (puerta.mongodb|puerta.redis)[] what puerta listens for; their number, order and kind need a restart, most of their options do not
 
 ---@class puerta.log
@@ -48,6 +50,12 @@
 ---@field max_request? string largest request that has to be held whole (an MSET over several slots)
 ---@field node_backlog? string unanswered requests, in bytes, one connection to a node may hold before new ones are refused
 ---@field remap? table<string, string> where nodes announce an address that is reached at another: `["10.0.0.1:6379"] = "127.0.0.1:7001"`
+---@field max_connections? integer clients of this listener at once; 0: no limit but that of the process
+---@field max_per_source? integer clients at once from one source; 0: no limit. Load balancers that send a PROXY header are not counted
+---@field source_prefix? puerta.source_prefix how much of its address makes a source
+---@field accept_rate? integer new clients a second; 0: no limit. More of them wait in the kernel's queue (`backlog`)
+---@field allow? (string)[] only clients from these addresses are let in; those that are in stay in
+---@field deny? (string)[] clients from these addresses are not let in, whatever `allow` says
 ---@field backlog? integer connections the kernel holds until they are accepted
 
 ---@class puerta.credentials
@@ -72,6 +80,12 @@
 ---@field auth? puerta.mongodb.user|puerta.mongodb.user[] who may connect, by SCRAM-SHA-256; without it everybody may. Needs `forward = "request"`; with `"connection"` backends decide
 ---@field backend_auth? puerta.mongodb.backend_auth how puerta authenticates to backends: for checks, and with `forward = "request"` for everything
 ---@field compression? ("snappy"|"zlib"|"zstd")[] what clients may compress with; needs `forward = "request"`
+---@field max_connections? integer clients of this listener at once; 0: no limit but that of the process
+---@field max_per_source? integer clients at once from one source; 0: no limit. Load balancers that send a PROXY header are not counted
+---@field source_prefix? puerta.source_prefix how much of its address makes a source
+---@field accept_rate? integer new clients a second; 0: no limit. More of them wait in the kernel's queue (`backlog`)
+---@field allow? (string)[] only clients from these addresses are let in; those that are in stay in
+---@field deny? (string)[] clients from these addresses are not let in, whatever `allow` says
 ---@field backlog? integer connections the kernel holds until they are accepted
 
 ---@class puerta.backend.options
@@ -120,6 +134,10 @@
 ---@field password string|puerta.secret the password
 ---@field source? string the database the user is kept in
 ---@field mechanism? "auto"|"SCRAM-SHA-1"|"SCRAM-SHA-256" `auto`: the best that both sides know
+
+---@class puerta.source_prefix
+---@field v4? integer bits of an IPv4 address
+---@field v6? integer bits of an IPv6 address: who has one mostly has a whole /64
 
 ---@class puerta.env
 ---@field int fun(name: string, default?: integer): integer

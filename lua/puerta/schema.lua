@@ -2,6 +2,7 @@
 -- editor's stubs come from here, schema_redis.lua and schema_mongodb.lua, and from nowhere else. See shape.lua for the form.
 
 local address = require "puerta.address"
+local listener = require "puerta.schema_listener"
 local mongodb = require "puerta.schema_mongodb"
 local redis = require "puerta.schema_redis"
 local shape = require "puerta.shape"
@@ -68,6 +69,9 @@ local config = shape.group {
     { "coalesce", type = types.short_duration({ "1us", "10ms" }, "100us", true), default = "100us",
       doc = "how long a worker may sleep, when its batches are small, so that requests of many clients leave together; `\"0us\"`: never" },
     { "watchdog", type = watchdog, default = {}, default_doc = "see below", doc = "what happens when a policy does not come back" },
+    { "max_connections", type = types.integer(0, 10000000), default = 0, doc = "clients at once, of all listeners; 0: as many as files may be open" },
+    { "accept_rate", type = types.integer(0, 1000000), default = 0,
+      doc = "new clients a second, of all listeners; 0: no limit. More of them wait in the kernel's queue" },
     { "listeners", type = shape.list(listeners, 256, "{ puerta.redis { ... } }"), required = true, restart = true, -- but what is hot in them
       doc = "what puerta listens for; their number, order and kind need a restart, most of their options do not" },
   },
@@ -83,7 +87,7 @@ local groups = {
   { "log", log, doc = "In `puerta.config`." },
   { "watchdog", watchdog, doc = "In `puerta.config`." },
 }
-for _, kind in ipairs { redis, mongodb } do
+for _, kind in ipairs { redis, mongodb, listener } do
   for _, group in ipairs(kind.groups) do
     groups[#groups + 1] = group
   end

@@ -16,6 +16,40 @@ end
 
 M.backlog = { "backlog", type = types.integer(1, 65535), default = 1024, restart = true, doc = "connections the kernel holds until they are accepted" }
 
+local source_prefix = shape.group {
+  editor = "puerta.source_prefix",
+  options = {
+    { "v4", type = types.integer(0, 32), default = 32, doc = "bits of an IPv4 address" },
+    { "v6", type = types.integer(0, 128), default = 64, doc = "bits of an IPv6 address: who has one mostly has a whole /64" },
+  },
+}
+
+local ranges = shape.list(types.range(), 1024, '{ "10.0.0.0/8" }')
+
+-- Who may come in, and how many.
+local admission = {
+  { "max_connections", type = types.integer(0, 10000000), default = 0, doc = "clients of this listener at once; 0: no limit but that of the process" },
+  { "max_per_source", type = types.integer(0, 10000000), default = 0,
+    doc = "clients at once from one source; 0: no limit. Load balancers that send a PROXY header are not counted" },
+  { "source_prefix", type = source_prefix, default = {}, default_doc = "see below", doc = "how much of its address makes a source" },
+  { "accept_rate", type = types.integer(0, 1000000), default = 0, doc = "new clients a second; 0: no limit. More of them wait in the kernel's queue (`backlog`)" },
+  { "allow", type = ranges, doc = "only clients from these addresses are let in; those that are in stay in" },
+  { "deny", type = ranges, doc = "clients from these addresses are not let in, whatever `allow` says" },
+}
+
+--- A listener's own options and what all have besides.
+function M.with_common(options)
+  for _, option in ipairs(admission) do
+    options[#options + 1] = option
+  end
+  options[#options + 1] = M.backlog
+  return options
+end
+
+M.groups = {
+  { "source_prefix", source_prefix, doc = "In `puerta.redis` and `puerta.mongodb`." },
+}
+
 --- How messages call a listener whose options may all be wrong.
 function M.label(kind, port)
   return function(options, at)

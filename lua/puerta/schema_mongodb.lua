@@ -146,7 +146,7 @@ end
 local mongodb = shape.group {
   editor = "puerta.mongodb.options",
   rule = rule,
-  options = {
+  options = listener.with_common {
     listener.bind(PORT),
     { "backends", type = backends, required = true, doc = "the mongos processes, 256 at most" },
     listener.name "mongodb",
@@ -173,7 +173,6 @@ local mongodb = shape.group {
       doc = 'who may connect, by SCRAM-SHA-256; without it everybody may. Needs `forward = "request"`; with `"connection"` backends decide' },
     { "backend_auth", type = backend_auth, doc = "how puerta authenticates to backends: for checks, and with `forward = \"request\"` for everything" },
     { "compression", type = shape.list(types.enum { "snappy", "zlib", "zstd" }, 3), doc = 'what clients may compress with; needs `forward = "request"`' },
-    listener.backlog,
   },
 }
 

@@ -20,7 +20,7 @@ local credentials = shape.group {
 
 local redis = shape.group {
   editor = "puerta.redis.options",
-  options = {
+  options = listener.with_common {
     listener.bind(PORT),
     { "nodes", type = shape.list(types.peer(PORT), 256, '{ "redis1:6379" }'), required = true,
       doc = "seeds: some nodes of the cluster, by name or address; the rest is discovered" },
@@ -47,7 +47,6 @@ local redis = shape.group {
     { "node_backlog", type = types.size({ "64KiB", "64GiB" }, "64MiB"), default = "64MiB",
       doc = "unanswered requests, in bytes, one connection to a node may hold before new ones are refused" },
     { "remap", type = shape.map(types.peer(PORT)), doc = "where nodes announce an address that is reached at another: `[\"10.0.0.1:6379\"] = \"127.0.0.1:7001\"`" },
-    listener.backlog,
   },
 }
 

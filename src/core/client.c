@@ -45,7 +45,7 @@ static int more_clients(pt_worker *w) {
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events);
 
-int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id) {
+int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, pt_source *source) {
   pt_worker *w = s->worker;
   if (!w->free_client && more_clients(w))
     return -ENOMEM;
@@ -60,6 +60,7 @@ int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id) {
   c->ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0;
   c->port = pt_address_port(from);
   c->id = id;
+  c->source = source;
   c->since = w->now;
   c->flags = s->lc->nusers ? 0 : PT_CLIENT_AUTHED;
   pt_conn_open(&c->conn, w->loop, fd, EV_READ, on_io, c);
@@ -95,7 +96,7 @@ void pt_client_close(pt_client *c, const char *reason) {
   c->name = c->user = NULL;
   c->need = w->free_client;
   w->free_client = c->index + 1;
-  atomic_fetch_sub(&w->connected, 1);
+  pt_worker_left(w, c->svc->index, c->source);
   pt_count(&w->n.closed);
 }
 

@@ -21,7 +21,7 @@ static inline pt_owner pt_client_owner(const pt_client *c, uint32_t seq) {
 }
 
 /* Takes over an accepted socket. 0, or -ENOMEM: then fd is still the caller's. */
-int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id);
+int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, pt_source *source);
 
 /* Closes at once; requests in flight find it gone by its generation. reason: for the log, NULL: nothing special. */
 void pt_client_close(pt_client *c, const char *reason);

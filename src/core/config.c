@@ -50,6 +50,8 @@ static void free_listener(pt_listener_config *l) {
   free(l->name);
   free(l->where);
   free(l->bind.host);
+  free(l->allow);
+  free(l->deny);
   free_hostports(l->nodes, l->nnodes);
   for (unsigned i = 0; i < l->nusers; i++) {
     free(l->users[i].name);

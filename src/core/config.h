@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "net/cidr.h"
+
 typedef struct pt_hostport {
   char *host; /* name or literal address, IPv6 without brackets */
   uint16_t port;
@@ -39,12 +41,6 @@ typedef struct pt_backend_config {
   unsigned weight; /* 1..1000, 1 */
   bool drain; /* gets nothing new; its idle connections are closed */
 } pt_backend_config;
-
-/* A range of addresses; IPv4 as ::ffff:a.b.c.d/96+n. */
-typedef struct pt_cidr {
-  uint8_t ip[16];
-  uint8_t bits; /* 0..128 */
-} pt_cidr;
 
 /* A user clients may authenticate as, by SCRAM. */
 typedef struct pt_mongo_user {
@@ -108,6 +104,11 @@ typedef struct pt_listener_config {
   char *where; /* file:line */
   pt_hostport bind;
   unsigned backlog; /* listen(2), default 1024 */
+  /* who may come in; 0: no limit */
+  pt_cidr *allow, *deny; /* allow: nobody else; deny wins */
+  unsigned nallow, ndeny;
+  unsigned max_connections, accept_rate, max_per_source;
+  unsigned source_v4, source_v6; /* bits of an address that make a source: 0..32, 32; 0..128, 64 */
 
   /* redis */
   pt_hostport *nodes; /* seeds */
@@ -155,6 +156,7 @@ typedef struct pt_config {
   uint64_t coalesce; /* us a worker may sleep to let requests of many clients gather ("100us"), 0: off ("0us") */
   uint64_t watchdog_warn; /* ms, "100ms" */
   uint64_t watchdog_abort; /* ms, "2s", 0: never */
+  unsigned max_connections, accept_rate; /* of all listeners; 0: no limit */
   pt_listener_config *listeners;
   unsigned nlisteners;
 } pt_config;

@@ -124,6 +124,7 @@ static void publish(pt_control *k, pt_config *cfg) {
     pt_inbox_post(&k->workers[i]->inbox, msgs[i]);
   }
   pt_subjects_reconfigure(&k->subjects, cfg);
+  pt_doors_configure(&k->doors, cfg);
   pt_watchdog_limits(k->watchdog, cfg->watchdog_warn, cfg->watchdog_abort);
   pt_config_unref(k->cfg);
   k->cfg = cfg;

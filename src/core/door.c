@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 
 enum {
@@ -20,17 +22,78 @@ static pt_worker *emptiest(pt_doors *d) {
   return best;
 }
 
+unsigned pt_doors_clients(const pt_doors *d) {
+  unsigned n = 0;
+  for (unsigned i = 0; i < d->nworkers; i++)
+    n += atomic_load_explicit(&d->workers[i]->connected, memory_order_relaxed);
+  return n;
+}
+
+unsigned pt_door_clients(const pt_door *door) {
+  unsigned n = 0;
+  for (unsigned i = 0; i < door->all->nworkers; i++)
+    n += atomic_load_explicit(&door->all->workers[i]->connected_to[door->listener], memory_order_relaxed);
+  return n;
+}
+
 static void hand_over(pt_door *door, int fd, const pt_address *from) {
-  pt_msg *m = calloc(1, sizeof *m);
-  if (!m || pt_socket_tune(fd)) {
+  pt_source *source = NULL;
+  pt_limit limit = pt_admit(door, from, &source);
+  pt_msg *m = limit == PT_LIMIT_NONE ? calloc(1, sizeof *m) : NULL;
+  if (!m) {
+    pt_source_leave(source);
+    pt_admit_refuse(door, limit ? limit : PT_LIMIT_MEMORY, fd, from);
+    return;
+  }
+  if (pt_socket_tune(fd)) {
+    pt_source_leave(source);
     close(fd);
     free(m);
     return;
   }
   pt_worker *w = emptiest(door->all);
-  *m = (pt_msg){.kind = PT_MSG_CLIENT, .listener = door->listener, .fd = fd, .id = ++door->all->next_id, .from = *from};
+  *m = (pt_msg){
+      .kind = PT_MSG_CLIENT, .listener = door->listener, .fd = fd, .id = ++door->all->next_id, .from = *from, .source = source};
   atomic_fetch_add(&w->connected, 1);
+  atomic_fetch_add(&w->connected_to[door->listener], 1);
   pt_inbox_post(&w->inbox, m);
+}
+
+/* Accepts when it is open and nothing makes it wait. */
+static void settle(pt_door *door) {
+  struct ev_loop *loop = door->all->loop;
+  if (door->io.fd < 0)
+    return;
+  if (door->open && !ev_is_active(&door->all->pause) && !ev_is_active(&door->wait))
+    ev_io_start(loop, &door->io);
+  else
+    ev_io_stop(loop, &door->io);
+}
+
+static void on_wait(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)loop, (void)events;
+  settle(t->data);
+}
+
+/* accept_rate: one more may come in now; else the door waits. */
+static bool in_time(pt_door *door) {
+  pt_doors *d = door->all;
+  unsigned rate = d->cfg->accept_rate, own = d->cfg->listeners[door->listener].accept_rate;
+  if (!rate && !own)
+    return true;
+  uint64_t now = pt_now_ns(), all = pt_bucket_wait(&d->rate, rate, now), mine = pt_bucket_wait(&door->rate, own, now);
+  if (!all && !mine) {
+    pt_bucket_take(&d->rate);
+    pt_bucket_take(&door->rate);
+    return true;
+  }
+  pt_log_every(&door->waits, PT_LOG_WARN, "limit", "%s: more than accept_rate = %u new clients a second%s: they wait", door->name,
+               all > mine ? rate : own, all > mine ? " in all" : "");
+  double seconds = (double)(all > mine ? all : mine) / 1e9;
+  ev_timer_set(&door->wait, seconds > 0.001 ? seconds : 0.001, 0.);
+  ev_timer_start(d->loop, &door->wait);
+  settle(door);
+  return false;
 }
 
 /* No descriptor, no memory: new clients wait in the kernel's queue for a moment. */
@@ -38,25 +101,24 @@ static void pause_all(pt_door *door, int error) {
   pt_doors *d = door->all;
   static pt_log_rate rate;
   pt_log_every(&rate, PT_LOG_ERROR, "accept", "%s: %s: new clients wait", door->name, strerror(error));
-  for (unsigned i = 0; i < d->n; i++)
-    ev_io_stop(d->loop, &d->doors[i].io);
   ev_timer_stop(d->loop, &d->pause);
   ev_timer_set(&d->pause, 0.1, 0.);
   ev_timer_start(d->loop, &d->pause);
+  for (unsigned i = 0; i < d->n; i++)
+    settle(&d->doors[i]);
 }
 
 static void on_pause(struct ev_loop *loop, ev_timer *t, int events) {
   (void)loop, (void)events;
   pt_doors *d = t->data;
   for (unsigned i = 0; i < d->n; i++)
-    if (d->doors[i].open)
-      pt_door_let_in(d, i);
+    settle(&d->doors[i]);
 }
 
 static void on_accept(struct ev_loop *loop, ev_io *io, int events) {
   (void)loop, (void)events;
   pt_door *door = io->data;
-  for (unsigned i = 0; i < ACCEPT_BURST; i++) {
+  for (unsigned i = 0; i < ACCEPT_BURST && in_time(door); i++) {
     pt_address from = {.len = sizeof from.in6};
     int fd = accept4(io->fd, &from.sa, &from.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
@@ -71,13 +133,11 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events) {
 }
 
 void pt_door_let_in(pt_doors *d, unsigned listener) {
-  pt_door *door = &d->doors[listener];
-  if (door->io.fd < 0)
-    return;
-  door->open = true;
-  if (!ev_is_active(&d->pause))
-    ev_io_start(d->loop, &door->io);
+  d->doors[listener].open = true;
+  settle(&d->doors[listener]);
 }
+
+void pt_doors_configure(pt_doors *d, const pt_config *cfg) { d->cfg = cfg; }
 
 static int listen_at(pt_door *door, const pt_listener_config *lc) {
   pt_address a;
@@ -95,21 +155,26 @@ static int listen_at(pt_door *door, const pt_listener_config *lc) {
 }
 
 int pt_doors_open(pt_doors *d, struct ev_loop *loop, const pt_config *cfg) {
+  uint64_t seed;
   d->loop = loop;
+  d->cfg = cfg;
   d->doors = calloc(cfg->nlisteners, sizeof *d->doors);
   ev_timer_init(&d->pause, on_pause, 0.1, 0.);
   d->pause.data = d;
-  if (!d->doors) {
-    pt_error("listen", "out of memory");
+  if (!d->doors || pt_random(&seed, sizeof seed)) {
+    pt_error("listen", "out of memory, or of random bytes");
     return -1;
   }
   for (; d->n < cfg->nlisteners; d->n++) {
     pt_door *door = &d->doors[d->n];
     const pt_listener_config *lc = &cfg->listeners[d->n];
     *door = (pt_door){.all = d, .listener = d->n, .name = strdup(lc->name)};
+    door->admission.sources = pt_sources_new(seed + d->n);
     ev_io_init(&door->io, on_accept, -1, EV_READ);
-    door->io.data = door;
-    if (!door->name || listen_at(door, lc)) {
+    ev_timer_init(&door->wait, on_wait, 0., 0.);
+    door->io.data = door->wait.data = door;
+    if (!door->name || !door->admission.sources || listen_at(door, lc)) {
+      pt_sources_free(door->admission.sources);
       free(door->name);
       return -1;
     }
@@ -123,6 +188,7 @@ void pt_doors_close(pt_doors *d) {
     if (door->io.fd < 0)
       continue;
     ev_io_stop(d->loop, &door->io);
+    ev_timer_stop(d->loop, &door->wait);
     close(door->io.fd);
     door->io.fd = -1;
   }
@@ -130,7 +196,9 @@ void pt_doors_close(pt_doors *d) {
 
 void pt_doors_free(pt_doors *d) {
   pt_doors_close(d);
-  for (unsigned i = 0; i < d->n; i++)
+  for (unsigned i = 0; i < d->n; i++) {
+    pt_sources_free(d->doors[i].admission.sources);
     free(d->doors[i].name);
+  }
   free(d->doors);
 }

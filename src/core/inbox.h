@@ -5,6 +5,7 @@
 #include <ev.h>
 #include <stdatomic.h>
 
+#include "base/sources.h"
 #include "core/affinity.h"
 #include "core/cluster.h"
 #include "core/config.h"
@@ -38,6 +39,7 @@ typedef struct pt_msg {
   int fd; /* CLIENT */
   pt_address from; /* CLIENT */
   uint64_t id; /* CLIENT */
+  pt_source *source; /* CLIENT: its use of it, NULL: none */
   pt_config *cfg; /* CONFIG: one reference */
   pt_listener_policy *policies; /* CONFIG: malloc'ed array, one a listener */
   pt_cluster *cluster; /* CLUSTER: one reference */

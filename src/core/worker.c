@@ -38,6 +38,12 @@ int pt_list_add(pt_list *l, uint32_t v) {
   return 0;
 }
 
+void pt_worker_left(pt_worker *w, unsigned listener, pt_source *source) {
+  pt_source_leave(source);
+  atomic_fetch_sub(&w->connected_to[listener], 1);
+  atomic_fetch_sub(&w->connected, 1);
+}
+
 pt_chunk *pt_worker_scratch(pt_worker *w, uint32_t room) {
   pt_chunk *c = w->scratch;
   if (c && c->refs == 1)
@@ -173,10 +179,10 @@ static void adopt(pt_worker *w, pt_msg *m) {
   pt_mongo *mongo = w->mongos[m->listener];
   int e = -ECANCELED;
   if (!w->draining)
-    e = mongo ? pt_mongo_client_open(mongo, m->fd, &m->from, m->id)
-              : pt_client_open(w->svcs[m->listener], m->fd, &m->from, m->id);
+    e = mongo ? pt_mongo_client_open(mongo, m->fd, &m->from, m->id, m->source)
+              : pt_client_open(w->svcs[m->listener], m->fd, &m->from, m->id, m->source);
   if (e)
-    atomic_fetch_sub(&w->connected, 1); /* pt_msg_free closes it */
+    pt_worker_left(w, m->listener, m->source); /* pt_msg_free closes it */
   else
     m->fd = -1;
 }
@@ -251,6 +257,7 @@ static void free_worker(pt_worker *w) {
   free(w->clients);
   free(w->svcs);
   free(w->mongos);
+  free(w->connected_to);
   free(w->args);
   free(w->dirty.at);
   free(w->held.at);
@@ -313,7 +320,8 @@ pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *p
   w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
   w->svcs = calloc(cfg->nlisteners, sizeof *w->svcs);
   w->mongos = calloc(cfg->nlisteners, sizeof *w->mongos);
-  if (!w->loop || !w->svcs || !w->mongos)
+  w->connected_to = calloc(cfg->nlisteners, sizeof *w->connected_to);
+  if (!w->loop || !w->svcs || !w->mongos || !w->connected_to)
     goto fail;
   watchers(w);
   for (; w->nlisteners < cfg->nlisteners; w->nlisteners++)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/chunk.h"
+#include "base/sources.h"
 #include "core/cluster.h"
 #include "core/config.h"
 #include "core/inbox.h"
@@ -98,6 +99,7 @@ struct pt_client {
   pt_stream *stream; /* a large request on its way through; NULL: none */
   char *name; /* CLIENT SETNAME, NULL: none */
   char *user; /* as whom it has authenticated, NULL: the default user */
+  pt_source *source; /* NULL: it is not counted there */
 };
 
 /* ---- nodes and links ---- */
@@ -237,6 +239,7 @@ struct pt_worker {
   bool draining;
   uint64_t drain_until;
   atomic_uint connected; /* the control thread gives the next client to the worker with the fewest */
+  atomic_uint *connected_to; /* [nlisteners] the same, by listener */
   _Atomic uint64_t in_lua; /* ns when the worker entered the policy, 0: outside; the watchdog looks */
   _Atomic(const char *) lua_name;
   atomic_bool ended; /* the thread has left its loop */
@@ -253,6 +256,9 @@ static inline void pt_count(atomic_ullong *cell) {
 
 /* The scratch chunk with room bytes behind what others still look at. NULL: no memory. */
 pt_chunk *pt_worker_scratch(pt_worker *w, uint32_t room);
+
+/* A client that the control thread has counted in is gone. */
+void pt_worker_left(pt_worker *w, unsigned listener, pt_source *source);
 
 /* ---- control thread ---- */
 

@@ -31,10 +31,19 @@ static const pt_field config_fields[] = {{NULL, "workers", PT_FIELD_UINT, IN(pt_
                                          {NULL, "coalesce", PT_FIELD_U64, IN(pt_config, coalesce)},
                                          {"watchdog", "warn", PT_FIELD_U64, IN(pt_config, watchdog_warn)},
                                          {"watchdog", "abort", PT_FIELD_U64, IN(pt_config, watchdog_abort)},
+                                         {NULL, "max_connections", PT_FIELD_UINT, IN(pt_config, max_connections)},
+                                         {NULL, "accept_rate", PT_FIELD_UINT, IN(pt_config, accept_rate)},
                                          {0}};
 #define LISTENER(type, name)                                                                                                     \
   { NULL, #name, PT_FIELD_##type, IN(pt_listener_config, name) }
-static const pt_field listener_fields[] = {LISTENER(TEXT, name), LISTENER(UINT, backlog), {0}};
+static const pt_field listener_fields[] = {LISTENER(TEXT, name),
+                                           LISTENER(UINT, backlog),
+                                           LISTENER(UINT, max_connections),
+                                           LISTENER(UINT, accept_rate),
+                                           LISTENER(UINT, max_per_source),
+                                           {"source_prefix", "v4", PT_FIELD_UINT, IN(pt_listener_config, source_v4)},
+                                           {"source_prefix", "v6", PT_FIELD_UINT, IN(pt_listener_config, source_v6)},
+                                           {0}};
 static const pt_field redis_fields[] = {{"backend_auth", "user", PT_FIELD_TEXT, IN(pt_listener_config, backend_user)},
                                         {"backend_auth", "password", PT_FIELD_TEXT, IN(pt_listener_config, backend_password)},
                                         LISTENER(U64, slot_refresh),
@@ -102,6 +111,8 @@ static void read_listener(lua_State *L, pt_listener_config *l, const char *file)
   l->kind = pt_fields_is(L, "kind", "mongodb") ? PT_LISTENER_MONGODB : PT_LISTENER_REDIS;
   l->where = read_where(L, file);
   pt_fields_read(L, listener_fields, l);
+  PT_FIELDS_LIST(L, "allow", l->allow, l->nallow, pt_fields_cidr);
+  PT_FIELDS_LIST(L, "deny", l->deny, l->ndeny, pt_fields_cidr);
   lua_getfield(L, -1, "bind");
   pt_fields_hostport(L, &l->bind);
   lua_pop(L, 1);

@@ -1,5 +1,4 @@
 /* The options of puerta.mongodb. */
-#include <arpa/inet.h>
 #include <lauxlib.h>
 #include <string.h>
 
@@ -53,25 +52,6 @@ static void read_backend(lua_State *L, void *backend) {
 
 static void read_user(lua_State *L, void *user) { pt_fields_read(L, user_fields, user); }
 
-/* { host = numeric, bits = } */
-static void read_cidr(lua_State *L, void *cidr) {
-  static const uint8_t v4_in_v6[12] = {[10] = 0xff, [11] = 0xff};
-  pt_cidr *c = cidr;
-  lua_getfield(L, -1, "host");
-  lua_getfield(L, -2, "bits");
-  unsigned bits = (unsigned)lua_tointeger(L, -1);
-  const char *host = lua_tostring(L, -2);
-  memcpy(c->ip, v4_in_v6, sizeof v4_in_v6);
-  if (inet_pton(AF_INET, host, c->ip + 12) == 1)
-    bits += 96;
-  else if (inet_pton(AF_INET6, host, c->ip) != 1)
-    luaL_error(L, "proxy_protocol.from: %s is not an address", host);
-  c->bits = (uint8_t)bits;
-  for (unsigned i = bits; i < 128; i++)
-    c->ip[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
-  lua_pop(L, 2);
-}
-
 static uint8_t read_compressors(lua_State *L) {
   uint8_t set = 0;
   lua_getfield(L, -1, "compression");
@@ -90,7 +70,7 @@ static uint8_t read_compressors(lua_State *L) {
 static void read_proxy_protocol(lua_State *L, pt_mongo_config *m) {
   lua_getfield(L, -1, "proxy_protocol");
   if (lua_istable(L, -1)) {
-    PT_FIELDS_LIST(L, "from", m->trusted, m->ntrusted, read_cidr);
+    PT_FIELDS_LIST(L, "from", m->trusted, m->ntrusted, pt_fields_cidr);
     m->proxy_send = pt_fields_is(L, "send", "v1") ? PT_PROXY_V1 : pt_fields_is(L, "send", "v2") ? PT_PROXY_V2 : PT_PROXY_OFF;
   }
   lua_pop(L, 1);

@@ -75,6 +75,19 @@ void pt_fields_hostport(lua_State *L, pt_hostport *a) {
   lua_pop(L, 2);
 }
 
+void pt_fields_cidr(lua_State *L, void *cidr) {
+  pt_cidr *c = cidr;
+  pt_address a;
+  lua_getfield(L, -1, "host");
+  lua_getfield(L, -2, "bits");
+  if (pt_address_parse(&a, lua_tostring(L, -2), 0))
+    luaL_error(L, "%s is not an address", lua_tostring(L, -2));
+  pt_cidr_ip(&a, c->ip);
+  c->bits = (uint8_t)(lua_tointeger(L, -1) + (a.sa.sa_family == AF_INET ? 96 : 0));
+  pt_cidr_mask(c->ip, c->bits);
+  lua_pop(L, 2);
+}
+
 bool pt_fields_is(lua_State *L, const char *name, const char *word) {
   lua_getfield(L, -1, name);
   bool is = lua_isstring(L, -1) && !strcmp(lua_tostring(L, -1), word);

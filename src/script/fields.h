@@ -33,6 +33,8 @@ void pt_fields_list(lua_State *L, const char *name, void *to, unsigned *n, size_
 /* { host =, port = } */
 void pt_fields_hostport(lua_State *L, pt_hostport *a);
 char *pt_fields_copy(lua_State *L, const char *s);
+/* { host = numeric, bits = }, into a pt_cidr. */
+void pt_fields_cidr(lua_State *L, void *cidr);
 /* The field named is this word. */
 bool pt_fields_is(lua_State *L, const char *name, const char *word);
 

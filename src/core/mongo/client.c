@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "core/admit.h"
 #include "core/mongo/mongo.h"
 #include "core/mongo/pair.h"
 #include "core/mongo/request.h"
@@ -38,13 +39,6 @@ static void set_source(pt_mongo_client *c, int family, const void *ip, uint16_t 
   c->port = port;
 }
 
-static bool within(const pt_cidr *n, const uint8_t ip[16]) {
-  unsigned bytes = n->bits / 8, bits = n->bits % 8;
-  if (memcmp(n->ip, ip, bytes))
-    return false;
-  return !bits || !((n->ip[bytes] ^ ip[bytes]) >> (8 - bits));
-}
-
 /* ---- opening and closing ---- */
 
 static int more_clients(pt_mongo *m) {
@@ -70,7 +64,7 @@ static int more_clients(pt_mongo *m) {
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events);
 
-int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id) {
+int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id, pt_source *source) {
   if (!m->free_client && more_clients(m))
     return -ENOMEM;
   pt_mongo_client *c = pt_mongo_client_at(m, m->free_client - 1);
@@ -79,6 +73,7 @@ int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t i
                          .gen = c->gen + 1,
                          .mongo = m,
                          .id = id,
+                         .source = source,
                          .since = m->worker->now,
                          .last = m->worker->now,
                          .backend = PT_BACKEND_NONE,
@@ -87,9 +82,8 @@ int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t i
     set_source(c, AF_INET, &from->in.sin_addr, ntohs(from->in.sin_port));
   else
     set_source(c, AF_INET6, &from->in6.sin6_addr, ntohs(from->in6.sin6_port));
-  for (unsigned i = 0; i < m->mc->ntrusted; i++)
-    if (within(&m->mc->trusted[i], c->ip))
-      c->state = PT_MC_PROXY;
+  if (pt_cidr_any(m->mc->trusted, m->mc->ntrusted, c->ip))
+    c->state = PT_MC_PROXY;
   pt_conn_open(&c->conn, m->worker->loop, fd, EV_READ, on_io, c);
   pt_count(&m->worker->n.accepted);
   return 0;
@@ -119,11 +113,21 @@ void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
   pt_segq_clear(&c->out);
   c->next = m->free_client;
   m->free_client = c->index + 1;
-  atomic_fetch_sub(&m->worker->connected, 1);
+  pt_worker_left(m->worker, m->index, c->source);
   pt_count(&m->worker->n.closed);
 }
 
 /* ---- the first message ---- */
+
+/* The address a PROXY header has told is not let in. */
+static void refuse_denied(pt_mongo_client *c) {
+  char where[PT_ADDRESS_TEXT];
+  static pt_log_rate rate;
+  pt_count(&c->mongo->n.refused);
+  pt_log_every(&rate, PT_LOG_WARN, "limit", "%s: %s refused: its address is not let in (allow, deny)", c->mongo->lc->name,
+               pt_mongo_client_where(c, where));
+  pt_mongo_client_close(c, NULL);
+}
 
 /* Whose address counts from here on. false: closed, or more is needed. */
 static bool take_proxy_header(pt_mongo_client *c) {
@@ -135,8 +139,13 @@ static bool take_proxy_header(pt_mongo_client *c) {
   }
   if (n == 0)
     return false;
-  if (h.family != AF_UNSPEC)
+  if (h.family != AF_UNSPEC) {
     set_source(c, h.family, h.src, h.src_port);
+    if (!pt_admit_allows(c->mongo->lc, c->ip)) {
+      refuse_denied(c);
+      return false;
+    }
+  }
   c->in_off += (uint32_t)n;
   c->in_len -= (uint32_t)n;
   c->state = PT_MC_FIRST;

@@ -68,6 +68,7 @@ struct pt_mongo_client {
   uint16_t port;
   uint8_t ip[16]; /* where it comes from, by PROXY header or socket; IPv4 as ::ffff:a.b.c.d */
   uint64_t id; /* unique in the process */
+  pt_source *source; /* NULL: it is not counted there */
   uint64_t since, last; /* ns: connected; last byte from it, paired: either way, else: or last answer to it */
   uint64_t identity; /* what identify said, 0: nothing */
   uint32_t backend; /* stable id it is bound to (paired, or load balanced), PT_BACKEND_NONE */
@@ -134,7 +135,7 @@ static inline pt_mongo_client *pt_mongo_client_get(pt_mongo *m, uint32_t index, 
 }
 
 /* Takes over an accepted socket. 0, or -ENOMEM: fd is still the caller's. */
-int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id);
+int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id, pt_source *source);
 /* Closes at once. reason: for the log, NULL: nothing special. */
 void pt_mongo_client_close(pt_mongo_client *c, const char *reason);
 /* Writes c->out at the end of the turn; closes after it when PT_MC_CLOSING is set. */

@@ -120,7 +120,7 @@ lint: ## formatting, dependency direction, generated files up to date
 	@tools/deps.sh build test
 	@tools/lint.sh
 
-docs: $(BUILD)/puerta ## write conf/REFERENCE.md and the editor stubs again
+docs: $(BUILD)/puerta ## write conf/REFERENCE.md, the editor stubs, manual pages and completions again
 	tools/docs.sh
 
 install: $(BUILD)/puerta ## to $(DESTDIR)$(PREFIX)

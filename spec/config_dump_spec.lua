@@ -103,9 +103,14 @@ describe("tools/docs.sh", function()
 
   it("finds a stale one and names it", function()
     local dir = files("mktemp -d")[1]
-    assert(os.execute(("mkdir %s/conf && cp -r lua tools %s && cp conf/REFERENCE.md %s/conf && echo >>%s/lua/meta/puerta.lua"):format(dir, dir, dir, dir)) == 0)
+    assert(os.execute(("mkdir %s/src && cp -r conf lua packaging tools %s && cp src/cli.h src/cli_options.h %s/src"):format(dir, dir, dir)) == 0)
+    assert(os.execute(("cd %s && echo >>lua/meta/puerta.lua && sed -i s/print/show/ src/cli_options.h"):format(dir)) == 0)
     local said = files(("%s/tools/docs.sh --check 2>&1; echo $?"):format(dir))
-    assert.same({ "lua/meta/puerta.lua is stale: run tools/docs.sh", "1" }, said)
+    local stale = {}
+    for i, path in ipairs { "lua/meta/puerta.lua", "packaging/man/puerta.1", "packaging/completion/_puerta" } do
+      stale[i] = path .. " is stale: run tools/docs.sh"
+    end
+    assert.same({ stale[1], stale[2], stale[3], "1" }, said)
     os.execute("rm -rf " .. dir)
   end)
 

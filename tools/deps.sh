@@ -29,6 +29,8 @@ tests() {
   mongodb
   need libcmocka-dev clang-format libmongoc-dev pkg-config
   need_command busted lua-busted
+  need_command groff groff-base
+  need_command zsh zsh
   python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
 }
 

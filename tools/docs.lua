@@ -1,5 +1,9 @@
---- Writes what the schema says: conf/REFERENCE.md for people, lua/meta/puerta.lua for editors. Run by tools/docs.sh.
+--- Writes what the schema says: conf/REFERENCE.md for people, lua/meta/puerta.lua for editors; with the command line (src/cli_options.h) the manual pages and
+-- the shells' completions. Run by tools/docs.sh.
 
+local cli = require "docs_cli"
+local man = require "docs_man"
+local shell = require "docs_shell"
 local policy = require "puerta.policy_option"
 local schema = require "puerta.schema"
 local value = require "puerta.value"
@@ -193,4 +197,8 @@ end
 
 bring_up_to_date("conf/REFERENCE.md", reference())
 bring_up_to_date("lua/meta/puerta.lua", stubs())
+bring_up_to_date("packaging/man/puerta.1", man.command(cli))
+bring_up_to_date("packaging/man/puerta.lua.5", man.config(reference(), cli.version))
+bring_up_to_date("packaging/completion/puerta", shell.bash(cli))
+bring_up_to_date("packaging/completion/_puerta", shell.zsh(cli))
 os.exit(stale and 1 or 0)

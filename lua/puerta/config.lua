@@ -92,6 +92,8 @@ function M.dump(file, options)
     local policy = listener.policy or listener.affinity
     if base and policy and policy.source:find "%.lua$" and not policy.source:find "^/" then policy.source = base .. policy.source end
   end
+  local to = tree.log.to
+  if base and to:find "/" and not to:find "^/" and not to:find "^%a+:" then tree.log.to = base .. to end
   return HEAD:format(file:gsub("%c", "?"), schema.root.show(tree, 0))
 end
 

@@ -14,6 +14,8 @@ local log = shape.group {
   options = {
     { "level", type = types.enum { "debug", "info", "warn", "error" }, default = "info", doc = "the least important lines to show" },
     { "format", type = types.enum { "text", "json" }, default = "text", doc = "lines for people, or a JSON object a line" },
+    { "to", type = types.log_target(), default = "stderr",
+      doc = '`"stderr"`, `"syslog"`, `"journald"` (both with `:/path` for another socket than the usual), or a file, relative to the configuration; SIGUSR1 opens it again' },
   },
 }
 
@@ -64,7 +66,7 @@ local config = shape.group {
     { "user", type = types.name(), restart = true,
       doc = "whom puerta becomes once its listeners are bound, when it was started by root; that user has to be able to read what a reload reads" },
     { "group", type = types.name(), default_doc = "the user's own", restart = true, doc = "the group puerta belongs to then" },
-    { "log", type = log, default = {}, default_doc = "see below", doc = "the log on stderr" },
+    { "log", type = log, default = {}, default_doc = "see below", doc = "the log" },
     { "drain_timeout", type = types.duration({ "100ms", "24h" }, "30s", true), default = "30s", doc = "how long SIGTERM waits for requests in flight" },
     { "coalesce", type = types.short_duration({ "1us", "10ms" }, "100us", true), default = "100us",
       doc = "how long a worker may sleep, when its batches are small, so that requests of many clients leave together; `\"0us\"`: never" },

@@ -103,6 +103,20 @@ function M.path()
   end)
 end
 
+--- Where a log goes: a word, or a path, which has a "/" in it so that a misspelt word is none.
+function M.log_target()
+  local words = { "stderr", "syslog", "journald" }
+  local t = { name = '"stderr", "syslog", "journald", or a path', editor = "string", show = value.quote }
+  return scalar(t, function(v)
+    local path = type(v) == "string" and not v:find "%c" and #v <= 1024
+    if path and (v:find "^syslog:/" or v:find "^journald:/" or (v:find "/[^/]" and not v:find "/$" and not v:find "^%a+:")) then return v end
+    for _, word in ipairs(words) do
+      if v == word then return v end
+    end
+    return nil, 'expected "stderr", "syslog", "journald" or the path of a file (with a "/")', type(v) == "string" and suggest.hint(v, words)
+  end)
+end
+
 --- A password: never shown.
 function M.secret(max)
   local t = { name = "string, better from `env.secret` or `env.file`", editor = "string|puerta.secret", hidden = true }

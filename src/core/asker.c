@@ -19,6 +19,7 @@ enum {
 
 struct pt_asker_seed {
   char trouble[REASON]; /* as reported; "": none */
+  pt_log_rate told[2]; /* bad, good */
   bool asked; /* in this round */
 };
 
@@ -30,10 +31,12 @@ typedef struct target {
 
 /* ---- one node ---- */
 
-/* Logs what became of a seed, when that changed. reason: "" when it answered. */
+/* Logs what became of a seed, when that changed. reason: "" when it answered. What the rate leaves out is told in a later round. */
 static void report(pt_asker *a, int seed, const char *name, const char *reason) {
   char *was = a->seeds[seed].trouble;
   if (!strcmp(was, reason))
+    return;
+  if (!pt_log_may(&a->seeds[seed].told[!*reason]))
     return;
   snprintf(was, REASON, "%s", reason);
   if (*reason)
@@ -57,7 +60,7 @@ static pt_cluster *ask(pt_asker *a, const target *to, pt_address *from) {
   if (to->seed != NO_SEED)
     report(a, to->seed, name, reason);
   else if (e)
-    pt_debug("topology", "listener %s: node %s: %s", a->lc->name, name, reason);
+    pt_log_every(&a->told_node, PT_LOG_DEBUG, "topology", "listener %s: node %s: %s", a->lc->name, name, reason);
   return view;
 }
 
@@ -127,7 +130,7 @@ static target *list_targets(pt_asker *a, const pt_asker_node *hint, bool seeds_f
 /* ---- what counts ---- */
 
 /* Replaces names by addresses. A name keeps the address it had while that is one of its addresses, or while the name service fails. */
-static void resolve(const pt_asker *a, pt_cluster *c) {
+static void resolve(pt_asker *a, pt_cluster *c) {
   bool dead = false; /* the name service: do not wait for it once a node */
   for (unsigned i = 0; i < c->nnodes; i++) {
     pt_cluster_node *node = &c->nodes[i];
@@ -150,7 +153,7 @@ static void resolve(const pt_asker *a, pt_cluster *c) {
       continue;
     }
     node->healthy = false;
-    pt_debug("topology", "listener %s: node %s: %s", a->lc->name, node->name, reason);
+    pt_log_every(&a->told_node, PT_LOG_DEBUG, "topology", "listener %s: node %s: %s", a->lc->name, node->name, reason);
   }
 }
 
@@ -184,9 +187,10 @@ static void note_answer(pt_asker *a, const pt_address *from) {
     pt_address_host(from, a->answered.host, sizeof a->answered.host);
     a->answered.port = pt_address_port(from);
   }
-  if (silent == a->silent)
-    return;
   a->silent = silent;
+  if (silent == a->told_silent || !pt_log_may(&a->told_answer[silent]))
+    return;
+  a->told_silent = silent;
   if (!silent)
     pt_info("topology", "listener %s: the cluster answers", a->lc->name);
   else

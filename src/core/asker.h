@@ -24,8 +24,10 @@ typedef struct pt_asker {
   pt_cluster *last; /* the snapshot found last; NULL: none */
   pt_asker_node answered; /* who answered last */
   bool silent; /* nobody answered in the last round */
+  bool told_silent; /* as the log has it */
   bool stopped;
   pt_log_rate told; /* a cluster that is being resharded changes ten times a second */
+  pt_log_rate told_node, told_answer[2]; /* somebody, nobody */
 } pt_asker;
 
 /* Uses a configuration, takes its reference over. Seeds are judged afresh. false: no memory, nothing has changed. */

@@ -79,8 +79,9 @@ void pt_client_close(pt_client *c, const char *reason) {
   if (!(c->gen & 1))
     return;
   pt_worker *w = c->svc->worker;
+  static pt_log_rate rate;
   if (reason)
-    pt_info("client", "%llu closed: %s", (unsigned long long)c->id, reason);
+    pt_log_every(&rate, PT_LOG_INFO, "client", "%llu closed: %s", (unsigned long long)c->id, reason);
   pt_conn_close(&c->conn, w->loop);
   c->gen++;
   pt_retry_forget(c);

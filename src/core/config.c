@@ -82,6 +82,7 @@ void pt_config_unref(pt_config *c) {
   free(c->user);
   free(c->group);
   free(c->log_level);
+  free(c->log_to);
   free(c->lua_path);
   free(c);
 }

@@ -151,6 +151,7 @@ typedef struct pt_config {
   char *user, *group; /* to become once everything is bound; NULL: nobody else, the user's own */
   char *log_level; /* "debug" "info" "warn" "error" */
   pt_log_format log_format;
+  char *log_to; /* "stderr", "syslog", "journald" (with ":/path" for another socket), or a file's path */
   char *lua_path; /* directory of the Lua half in development; NULL: the embedded one */
   uint64_t drain_timeout; /* ms, "30s" */
   uint64_t coalesce; /* us a worker may sleep to let requests of many clients gather ("100us"), 0: off ("0us") */

@@ -36,7 +36,7 @@ struct pt_control {
   pt_worker **workers;
   unsigned nworkers;
   pt_watchdog *watchdog;
-  ev_signal hup, term, intr;
+  ev_signal hup, usr1, term, intr;
   ev_timer grace, ended;
   bool ready, draining, stopping;
 };
@@ -94,6 +94,25 @@ static void apply_overrides(const pt_overrides *over, pt_config *cfg) {
   pt_log_setup(pt_log_level(over->log_level ? over->log_level : cfg->log_level), cfg->log_format == PT_LOG_JSON);
 }
 
+/* was: the configuration before, NULL: none; what is open stays open, since the user puerta has become need not be able to open it again. 0, or it has been
+ * said why the log cannot go there. */
+static int open_log(const pt_overrides *over, const pt_config *cfg, const pt_config *was) {
+  const char *to = over->error_log ? over->error_log : cfg->log_to;
+  int e = was && (over->error_log || !strcmp(was->log_to, to)) ? 0 : pt_log_to(to);
+  if (e)
+    pt_error("log", "cannot log to %s: %s", to, strerror(-e));
+  return e;
+}
+
+static void on_usr1(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)s, (void)events;
+  int e = pt_log_reopen();
+  if (e)
+    pt_error("log", "cannot open the log again: %s; the one that is open is used on", strerror(-e));
+  else
+    pt_info("log", "opened again");
+}
+
 static void log_errors(char *errors) {
   for (char *line = errors ? strtok(errors, "\n") : NULL; line; line = strtok(NULL, "\n"))
     pt_error("config", "%s", line);
@@ -108,7 +127,7 @@ static void publish(pt_control *k, pt_config *cfg) {
   if (sets && msgs)
     while (made < k->nworkers && (msgs[made] = calloc(1, sizeof **msgs)) && (sets[made] = make_policies(k, cfg)))
       made++;
-  if (made < k->nworkers) {
+  if (made < k->nworkers || open_log(k->over, cfg, k->cfg)) {
     for (unsigned i = 0; i <= made && msgs && i < k->nworkers; i++) {
       free(msgs[i]);
       pt_policies_free(sets ? sets[i] : NULL, cfg->nlisteners);
@@ -274,12 +293,13 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   apply_overrides(over, cfg);
   signal(SIGPIPE, SIG_IGN);
   k.subjects = (pt_subjects){.loop = k.loop, .news = on_news, .arg = &k};
-  if (!k.loop || pt_process_begin(&k.process, cfg, over))
+  if (!k.loop || open_log(over, cfg, NULL) || pt_log_start() || pt_process_begin(&k.process, cfg, over))
     goto out;
   ev_timer_init(&k.grace, on_grace, GRACE_MS / 1000., 0.);
   ev_timer_init(&k.ended, on_ended, 0.005, 0.005);
   k.grace.data = k.ended.data = &k;
   watch_signal(&k, &k.hup, on_hup, SIGHUP);
+  watch_signal(&k, &k.usr1, on_usr1, SIGUSR1);
   watch_signal(&k, &k.term, on_term, SIGTERM);
   watch_signal(&k, &k.intr, on_int, SIGINT);
   if (pt_doors_open(&k.doors, k.loop, cfg) || pt_process_settle(cfg, lua_path, script) || start_workers(&k))
@@ -306,5 +326,6 @@ out:
   if (k.loop)
     ev_loop_destroy(k.loop);
   pt_process_end(&k.process);
+  pt_log_stop();
   return code;
 }

@@ -1,6 +1,7 @@
 /* The control thread: signals, accepting clients, reload, publishing topologies. It runs on the thread that calls pt_control_run.
  *
  *   SIGHUP   reload the configuration; a file that is not good leaves the old one in force
+ *   SIGUSR1  open the log again
  *   SIGTERM  drain: stop accepting, finish what is in flight, at most drain_timeout
  *   SIGINT   stop at once (also the second SIGTERM)
  */
@@ -23,7 +24,7 @@ typedef struct pt_overrides {
   int workers; /* -1: none */
   const char *log_level; /* NULL: none */
   const char *pid_file; /* NULL: none */
-  const char *error_log; /* path of the log; NULL: none */
+  const char *error_log; /* path of the log, wins over log.to; NULL: none */
   int foreground; /* of pt_daemon_start, -1: not a daemon */
 } pt_overrides;
 

@@ -22,8 +22,9 @@ static bool needs_no_password(const uint8_t *p, size_t n) {
 /* A reply of the greeting. False: the node refused, the link is cut. */
 static bool greeted(pt_link *l, const uint8_t *p, size_t n) {
   if (*p == '-' && !needs_no_password(p, n)) {
-    char why[96];
-    snprintf(why, sizeof why, "it refused: %.*s", (int)(n - 3 < 70 ? n - 3 : 70), (const char *)p + 1);
+    char why[96] = "it does not know AUTH or HELLO"; /* such an error repeats the arguments, the password among them */
+    if (!memmem(p, n, "unknown command", 15))
+      snprintf(why, sizeof why, "it refused: %.*s", (int)(n - 3 < 70 ? n - 3 : 70), (const char *)p + 1);
     if (l->proto == 2)
       pt_upstream_trip(l->up, why);
     else /* one that knows no HELLO 3 is none the worse for the others: it has answered */

@@ -90,10 +90,12 @@ void pt_process_ready(pt_process *p) {
     return;
   p->ready = true;
   pt_notify("READY=1\nSTATUS=serving");
-  if (p->foreground >= 0 && !pt_daemon_keeps_stderr())
-    pt_warn("start", "the log ends here: a daemon has left its terminal; --error-log PATH keeps it");
-  if (p->foreground >= 0)
+  if (p->foreground >= 0 && pt_log_on_stderr() && !pt_daemon_keeps_stderr())
+    pt_warn("start", "the log ends here: a daemon has left its terminal; --error-log PATH or log.to keeps it");
+  if (p->foreground >= 0) {
+    pt_log_flush(1000);
     pt_daemon_ready(p->foreground);
+  }
   p->foreground = -1;
 }
 

@@ -43,7 +43,8 @@ void pt_upstream_trip(pt_upstream *up, const char *reason) {
   if (reason != up->reason)
     snprintf(up->reason, sizeof up->reason, "%s", reason);
   if (!up->open)
-    pt_warn("node", "%s: %s fails fast: %s", s->lc->name, pt_upstream_name(up, name), up->reason);
+    pt_log_every(&up->told_open, PT_LOG_WARN, "node", "%s: %s fails fast: %s", s->lc->name, pt_upstream_name(up, name),
+                 up->reason);
   up->open = true;
   up->open_until = s->worker->now + s->lc->retry_interval * PT_NS_PER_MS;
   pt_topology_hint(s->topology, NULL, 0);
@@ -54,7 +55,7 @@ void pt_upstream_heal(pt_upstream *up) {
   if (!up->open)
     return;
   up->open = false;
-  pt_info("node", "%s: %s is back", up->svc->lc->name, pt_upstream_name(up, name));
+  pt_log_every(&up->told_back, PT_LOG_INFO, "node", "%s: %s is back", up->svc->lc->name, pt_upstream_name(up, name));
 }
 
 void pt_upstream_suspect(pt_upstream *up) { pt_topology_hint(up->svc->topology, NULL, 0); }

@@ -25,6 +25,7 @@ struct pt_watchdog {
 };
 
 static void look(pt_watchdog *d, unsigned i) {
+  static pt_log_rate rate; /* a request can make a policy slow */
   pt_worker *w = d->workers[i];
   struct seen *s = &d->seen[i];
   uint64_t since = atomic_load_explicit(&w->in_lua, memory_order_acquire);
@@ -36,10 +37,11 @@ static void look(pt_watchdog *d, unsigned i) {
   const char *name = atomic_load_explicit(&w->lua_name, memory_order_relaxed);
   if (ms >= atomic_load(&d->warn_ms) && !s->warned) {
     s->warned = true;
-    pt_warn("watchdog", "worker %u has been in policy %s for %llu ms", i, name, (unsigned long long)ms);
+    pt_log_every(&rate, PT_LOG_WARN, "watchdog", "worker %u has been in policy %s for %llu ms", i, name, (unsigned long long)ms);
   }
   if (limit && ms >= limit) {
     pt_error("watchdog", "worker %u has been in policy %s for %llu ms: aborting", i, name, (unsigned long long)ms);
+    pt_log_flush(1000);
     abort();
   }
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/chunk.h"
+#include "base/log.h"
 #include "base/sources.h"
 #include "core/cluster.h"
 #include "core/config.h"
@@ -153,6 +154,7 @@ struct pt_upstream {
   bool open; /* the circuit is open: requests fail at once */
   uint64_t open_until; /* ns: then a probe connects */
   char reason[96]; /* why it is open */
+  pt_log_rate told_open, told_back; /* a node can flap as often as it likes */
   unsigned refs; /* retry objects and streams that aim at it */
   uint32_t latency_us;
   unsigned nlinks; /* per protocol */

@@ -121,14 +121,23 @@ static void read_listener(lua_State *L, pt_listener_config *l, const char *file)
   (mongo ? read_mongo : read_redis)(L, l);
 }
 
+/* A path is taken from the directory of the configuration, absolute: a daemon may change its own. */
+static void read_log(lua_State *L, pt_config *c, const job *j) {
+  lua_getfield(L, -1, "log");
+  c->log_format = pt_fields_is(L, "format", "json") ? PT_LOG_JSON : PT_LOG_TEXT;
+  lua_getfield(L, -1, "to");
+  const char *to = lua_tostring(L, -1), *slash = strchr(to, '/'), *colon = strchr(to, ':');
+  bool relative = slash && slash != to && !(colon && colon < slash);
+  c->log_to = pt_fields_copy(L, lua_pushfstring(L, "%s%s", relative ? j->base : "", to));
+  lua_pop(L, 3);
+}
+
 static void read_config(lua_State *L, pt_config *c, const job *j) {
   c->file = pt_fields_copy(L, j->file);
   if (j->lua_path)
     c->lua_path = pt_fields_copy(L, j->lua_path);
   pt_fields_read(L, config_fields, c);
-  lua_getfield(L, -1, "log");
-  c->log_format = pt_fields_is(L, "format", "json") ? PT_LOG_JSON : PT_LOG_TEXT;
-  lua_pop(L, 1);
+  read_log(L, c, j);
   lua_getfield(L, -1, "listeners");
   c->listeners = pt_fields_alloc(L, &c->nlisteners, sizeof *c->listeners);
   for (unsigned i = 0; i < c->nlisteners; i++) {

@@ -50,7 +50,8 @@ static bool count_bad(pt_check *c, const char *why) {
   if (c->b.up || !strcmp(c->b.why, why))
     return false;
   snprintf(c->b.why, sizeof c->b.why, "%s", why);
-  pt_debug("health", "listener %s: backend %s is still down: %s", c->env->lc->name, c->b.name, why);
+  pt_log_every(&c->told_why, PT_LOG_DEBUG, "health", "listener %s: backend %s is still down: %s", c->env->lc->name, c->b.name,
+               why);
   return true;
 }
 
@@ -225,7 +226,7 @@ void pt_check_resolve(pt_check *c) { ask(c); }
 void pt_check_resolved(pt_check *c, const pt_resolved *r) {
   c->asking = false;
   if (!r->n) {
-    pt_debug("health", "listener %s: backend %s: %s", c->env->lc->name, c->b.name, r->why);
+    pt_log_every(&c->told_why, PT_LOG_DEBUG, "health", "listener %s: backend %s: %s", c->env->lc->name, c->b.name, r->why);
     if (c->waiting)
       end_round(c, r->why);
     return;

@@ -43,7 +43,7 @@ struct pt_check {
   uint64_t started; /* ns; the round */
   bool told_up, told_down; /* what the log said last */
   uint64_t tell_after[2]; /* ns: down, up; one line a second */
-  pt_log_rate told_restart, told_ours;
+  pt_log_rate told_restart, told_ours, told_why;
 };
 
 /* "host:port" as backends are called. */

@@ -100,9 +100,10 @@ void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
   if (!(c->gen & 1))
     return;
   pt_mongo *m = c->mongo;
+  static pt_log_rate rate;
   if (reason) {
     char where[PT_ADDRESS_TEXT];
-    pt_info("client", "%s: %s closed: %s", m->lc->name, pt_mongo_client_where(c, where), reason);
+    pt_log_every(&rate, PT_LOG_INFO, "client", "%s: %s closed: %s", m->lc->name, pt_mongo_client_where(c, where), reason);
   }
   pt_conn_close(&c->conn, m->worker->loop);
   c->gen++;

@@ -289,6 +289,7 @@ pt_session_key pt_place_lsid(const pt_mongo *m, const uint8_t lsid[16]) {
 
 void pt_place_failed(pt_mongo *m, unsigned index, const char *why) {
   m->avoid[index] = m->worker->now + (uint64_t)AVOID_MS * PT_NS_PER_MS;
-  pt_debug("mongo", "%s: backend %s: %s", m->lc->name, m->backends->at[index].name, why);
+  static pt_log_rate rate;
+  pt_log_every(&rate, PT_LOG_DEBUG, "mongo", "%s: backend %s: %s", m->lc->name, m->backends->at[index].name, why);
   pt_health_hint(m->shared->health, m->backends->at[index].id);
 }

@@ -12,7 +12,7 @@ end
 describe("defaults", function()
   it("complete the two mandatory options", function()
     local tree = c.load(c.redis())
-    assert.same({ level = "info", format = "text" }, tree.log)
+    assert.same({ level = "info", format = "text", to = "stderr" }, tree.log)
     assert.same({ warn = 100, abort = 2000 }, tree.watchdog)
     assert.equal(0, tree.workers)
     assert.equal(30000, tree.drain_timeout)
@@ -100,6 +100,16 @@ describe("numbers and words", function()
       c.errors(c.redis("", 'log = { level = "warning" },')))
     assert.same({ '3: log: unknown option "levle" (did you mean "level"?)' }, c.errors(c.redis("", 'log = { levle = "warn" },')))
     assert.same({ '3: log: expected a table of options, got "json"' }, c.errors(c.redis("", 'log = "json",')))
+  end)
+
+  it("of the log's target is a word or a path", function()
+    for _, to in ipairs { "stderr", "syslog", "journald", "/var/log/p.log", "./p.log", "logs/p.log", "syslog:/run/x", "journald:/run/x" } do
+      assert.equal(to, c.load(c.redis("", ("log = { to = %q },"):format(to))).log.to)
+    end
+    for _, to in ipairs { "sysloog", "p.log", "", "logs/", "syslog:", "stderr:/x", "http://host/x", "a\n/b" } do
+      local text = c.errors(c.redis("", ("log = { to = %q },"):format(to)))[1]
+      assert.truthy(text:find('log.to: expected "stderr", "syslog", "journald" or the path of a file (with a "/"), got ', 1, true), text)
+    end
   end)
 
   it("compare options where they must fit", function()

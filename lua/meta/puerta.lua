@@ -14,7 +14,7 @@
 ---@field pid_file? string where the process id is written, as with `-p`
 ---@field user? string whom puerta becomes once its listeners are bound, when it was started by root; that user has to be able to read what a reload reads
 ---@field group? string the group puerta belongs to then
----@field log? puerta.log the log on stderr
+---@field log? puerta.log the log
 ---@field drain_timeout? string how long SIGTERM waits for requests in flight
 ---@field coalesce? string how long a worker may sleep, when its batches are small, so that requests of many clients leave together; `"0us"`: never
 ---@field watchdog? puerta.watchdog what happens when a policy does not come back
@@ -25,6 +25,7 @@
 ---@class puerta.log
 ---@field level? "debug"|"info"|"warn"|"error" the least important lines to show
 ---@field format? "text"|"json" lines for people, or a JSON object a line
+---@field to? string `"stderr"`, `"syslog"`, `"journald"` (both with `:/path` for another socket than the usual), or a file, relative to the configuration; SIGUSR1 opens it again
 
 ---@class puerta.watchdog
 ---@field warn? string a policy call that lasts so long is logged

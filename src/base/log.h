@@ -38,7 +38,7 @@ int pt_log_to(const char *to);
 int pt_log_on_stderr(void);
 /* Opens the file (or socket) again, after it has been moved away. 0, or -errno: the old one goes on. */
 int pt_log_reopen(void);
-/* From here on a thread writes the lines; after the last fork(2). 0, or -errno: they are written as before. */
+/* From here on a thread writes the lines; after the last fork(2) and change of user. 0, or -errno: they are written as before. */
 int pt_log_start(void);
 /* Writes what has not been written and ends the thread; a reader that stalls gets one second. */
 void pt_log_stop(void);

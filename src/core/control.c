@@ -293,7 +293,7 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   apply_overrides(over, cfg);
   signal(SIGPIPE, SIG_IGN);
   k.subjects = (pt_subjects){.loop = k.loop, .news = on_news, .arg = &k};
-  if (!k.loop || open_log(over, cfg, NULL) || pt_log_start() || pt_process_begin(&k.process, cfg, over))
+  if (!k.loop || open_log(over, cfg, NULL) || pt_process_begin(&k.process, cfg, over))
     goto out;
   ev_timer_init(&k.grace, on_grace, GRACE_MS / 1000., 0.);
   ev_timer_init(&k.ended, on_ended, 0.005, 0.005);
@@ -302,7 +302,7 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   watch_signal(&k, &k.usr1, on_usr1, SIGUSR1);
   watch_signal(&k, &k.term, on_term, SIGTERM);
   watch_signal(&k, &k.intr, on_int, SIGINT);
-  if (pt_doors_open(&k.doors, k.loop, cfg) || pt_process_settle(cfg, lua_path, script) || start_workers(&k))
+  if (pt_doors_open(&k.doors, k.loop, cfg) || pt_process_settle(cfg, lua_path, script) || pt_log_start() || start_workers(&k))
     goto out;
   k.watchdog = pt_watchdog_start(k.workers, k.nworkers, cfg->watchdog_warn, cfg->watchdog_abort);
   if (!k.watchdog)

@@ -71,6 +71,7 @@ static void defaults(void **state) {
   assert_null(c->group);
   assert_string_equal(c->log_level, "info");
   assert_int_equal(c->log_format, PT_LOG_TEXT);
+  assert_string_equal(c->log_to, "stderr");
   assert_int_equal(c->drain_timeout, 30000);
   assert_int_equal(c->watchdog_warn, 100);
   assert_int_equal(c->watchdog_abort, 2000);
@@ -118,7 +119,7 @@ static const char everything[] =
     "local p = require 'puerta'\n"
     "return p.config {\n"
     "  daemon = true, pid_file = '/run/x.pid', user = 'u', group = 'g',\n"
-    "  workers = 3, log = { level = 'debug', format = 'json' }, drain_timeout = '1m', coalesce = '50us',\n"
+    "  workers = 3, log = { level = 'debug', format = 'json', to = 'logs/p.log' }, drain_timeout = '1m', coalesce = '50us',\n"
     "  watchdog = { warn = '1s', abort = '0s' }, max_connections = 31, accept_rate = 32,\n"
     "  listeners = {\n"
     "    p.redis { max_connections = 33, max_per_source = 34, source_prefix = { v4 = 24, v6 = 48 }, accept_rate = 35,"
@@ -273,6 +274,9 @@ static void every_option(void **state) {
   assert_string_equal(c->user, "u");
   assert_string_equal(c->group, "g");
   assert_string_equal(c->log_level, "debug");
+  char log_to[96];
+  snprintf(log_to, sizeof log_to, "%s/logs/p.log", dir);
+  assert_string_equal(c->log_to, log_to);
   assert_int_equal(c->log_format, PT_LOG_JSON);
   assert_int_equal(c->drain_timeout, 60000);
   assert_int_equal(c->coalesce, 50);

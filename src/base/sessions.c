@@ -1,65 +1,9 @@
-#include "base/sessions.h"
-
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
+#include "base/sessions_table.h"
 
 enum {
-  SHARDS = 64,
-  SHARD_SHIFT = 58, /* the top bits of a hash name the shard, the low ones the bucket */
-  LINE = 64,
-  FIRST_NODES = 32,
-  IDLE = 0, /* nodes 0 and 1 are the heads of two rings, most recently used first: entries that may go, and those in use */
-  BUSY = 1,
-  NO_NODE = 0, /* a head is in no chain */
   OWNERS = 64 /* entries with an owner taken out while a shard is locked */
-};
-
-/* One cache line. */
-typedef struct node {
-  uint64_t a;
-  union {
-    struct {
-      uint64_t b;
-      int64_t txn; /* LSID */
-    };
-    struct { /* CURSOR: its key is a alone */
-      int64_t value;
-      pt_session_key owner;
-    };
-  };
-  uint64_t last; /* ms; touched */
-  uint32_t uses;
-  uint32_t hash;
-  uint32_t chain; /* next in its bucket; of free ones the next free */
-  uint32_t prev, next; /* its ring */
-  uint16_t backend;
-  uint8_t kind; /* PT_SESSION_KINDS: a free node */
-  bool in_txn;
-} node;
-
-_Static_assert(sizeof(node) == LINE, "an entry is one cache line");
-_Static_assert(PT_SESSION_BACKENDS <= UINT16_MAX, "ids fit");
-
-typedef struct shard {
-  pthread_mutex_t lock;
-  node *nodes; /* NULL while cap is 0 */
-  uint32_t *buckets; /* cap of them */
-  uint32_t cap, n, free; /* a power of two; nodes ever used, heads included; NO_NODE: none */
-  pt_sessions_stats stats;
-} __attribute__((aligned(2 * LINE))) shard;
-
-struct pt_sessions {
-  shard shards[SHARDS];
-  uint64_t secret[2];
-  atomic_size_t max, count;
-  _Atomic uint64_t timeout;
-  atomic_uint swept;
-  atomic_uint pinned[PT_SESSION_BACKENDS];
 };
 
 /* Owners of cursors taken out: their uses are given back after the shard is unlocked, since two shards are never locked together. */
@@ -70,75 +14,57 @@ typedef struct owners {
 
 /* ---- nodes of a locked shard ---- */
 
-static uint64_t hash_of(const pt_sessions *t, pt_session_kind kind, pt_session_key key) {
-  uint64_t b = kind == PT_SESSION_CURSOR ? 0 : key.b;
-  return pt_mix64(pt_mix64(pt_mix64(key.a ^ t->secret[0]) + b) ^ t->secret[1] ^ kind);
-}
-
 static shard *lock_of(pt_sessions *t, uint64_t hash) {
   shard *s = &t->shards[hash >> SHARD_SHIFT];
-  pthread_mutex_lock(&s->lock);
+  pt_shard_lock(t, s);
   return s;
 }
 
 static const pt_session_key NOBODY = {0, 0};
 
-static bool is_nobody(pt_session_key k) { return !k.a && !k.b; }
-
-static void ring_in(shard *s, uint32_t i) {
-  node *x = &s->nodes[i];
-  uint32_t head = x->uses || x->in_txn ? BUSY : IDLE;
-  x->prev = head;
-  x->next = s->nodes[head].next;
-  s->nodes[x->next].prev = i;
-  s->nodes[head].next = i;
-}
-
-static void ring_out(shard *s, uint32_t i) {
-  node *x = &s->nodes[i];
-  s->nodes[x->prev].next = x->next;
-  s->nodes[x->next].prev = x->prev;
-}
+/* Where a use of ours is counted. */
+static unsigned place_of_uses(const pt_sessions *t, pt_session_kind kind) { return kind == PT_SESSION_IDENTITY ? t->party : 0; }
 
 /* After a use: to the front of the ring it belongs to now. now_ms 0: it is no use. */
 static void touch(shard *s, uint32_t i, uint64_t now_ms) {
   node *x = &s->nodes[i];
   if (now_ms > x->last)
     x->last = now_ms;
-  ring_out(s, i);
-  ring_in(s, i);
+  pt_ring_again(s, i);
 }
-
-static uint32_t *bucket_of(const shard *s, uint32_t hash) { return &s->buckets[hash & (s->cap - 1)]; }
 
 /* Frees an entry. Its owner, zeros: none. */
 static pt_session_key take_out(pt_sessions *t, shard *s, uint32_t i) {
   node *x = &s->nodes[i];
-  pt_session_key owner = x->kind == PT_SESSION_CURSOR ? x->owner : NOBODY;
-  uint32_t *at = bucket_of(s, x->hash);
+  uint8_t kind = x->kind;
+  pt_session_key owner = kind == PT_SESSION_CURSOR ? x->owner : NOBODY;
+  uint32_t *at = pt_bucket_of(s, pt_hash_of_node(t, x));
+  pt_in_order();
+  bool pinned = pt_is_pinned(x);
+  x->kind = FREE;
+  pt_in_order();
   while (*at != i)
     at = &s->nodes[*at].chain;
   *at = x->chain;
-  ring_out(s, i);
-  if (x->kind == PT_SESSION_CURSOR || x->in_txn)
-    atomic_fetch_sub(&t->pinned[x->backend], 1);
-  s->stats.entries[x->kind]--;
-  atomic_fetch_sub(&t->count, 1);
-  x->kind = PT_SESSION_KINDS;
-  x->chain = s->free;
-  s->free = i;
+  pt_ring_out(s, i);
+  if (pinned)
+    atomic_fetch_sub(&t->table->pinned[x->backend], 1);
+  s->head->stats.entries[kind]--;
+  atomic_fetch_sub(&t->table->count, 1);
+  x->chain = s->head->free;
+  s->head->free = i;
   return owner;
 }
 
 /* Connections hold an identity and cursors a session, however old; cursors and transactions themselves the backend has given up by then. */
 static bool is_over(const pt_sessions *t, const node *x, uint64_t now_ms) {
-  bool held = x->uses && x->kind != PT_SESSION_CURSOR;
-  return !held && now_ms > x->last && now_ms - x->last >= atomic_load_explicit(&t->timeout, memory_order_relaxed);
+  bool held = pt_uses(x) && x->kind != PT_SESSION_CURSOR;
+  return !held && now_ms > x->last && now_ms - x->last >= atomic_load_explicit(&t->table->timeout, memory_order_relaxed);
 }
 
 /* The living entry of a key, NO_NODE. One that is over is taken out, but for cursors: the sweep does that. */
 static uint32_t look_up(pt_sessions *t, shard *s, pt_session_kind kind, pt_session_key key, uint64_t hash, uint64_t now_ms) {
-  uint32_t i = s->cap ? *bucket_of(s, (uint32_t)hash) : NO_NODE;
+  uint32_t i = s->head->cap ? *pt_bucket_of(s, hash) : NO_NODE;
   for (; i != NO_NODE; i = s->nodes[i].chain) {
     const node *x = &s->nodes[i];
     if (x->a == key.a && x->kind == kind && (kind == PT_SESSION_CURSOR || x->b == key.b))
@@ -148,69 +74,57 @@ static uint32_t look_up(pt_sessions *t, shard *s, pt_session_kind kind, pt_sessi
     return i;
   if (kind != PT_SESSION_CURSOR) {
     take_out(t, s, i);
-    s->stats.expired++;
+    s->head->stats.expired++;
   }
   return NO_NODE;
 }
 
-static bool grow(shard *s) {
-  uint32_t cap = s->cap ? 2 * s->cap : FIRST_NODES;
-  node *nodes = aligned_alloc(LINE, cap * sizeof *nodes);
-  uint32_t *buckets = calloc(cap, sizeof *buckets);
-  if (!nodes || !buckets) {
-    free(nodes);
-    free(buckets);
+static bool grow(const pt_sessions *t, shard *s) {
+  shard_head *h = s->head;
+  uint32_t was = h->cap, cap = was ? 2 * was : FIRST_NODES;
+  if (cap > t->reach || pt_sessions_back(t, s->nodes + was, (cap - was) * sizeof *s->nodes) ||
+      pt_sessions_back(t, s->buckets + was, (cap - was) * sizeof *s->buckets))
     return false;
+  h->cap = cap;
+  if (!was) {
+    pt_ring_heads(s);
+    h->n = FIRST;
   }
-  if (s->cap)
-    memcpy(nodes, s->nodes, s->n * sizeof *nodes);
-  else
-    for (s->n = 0; s->n <= BUSY; s->n++)
-      nodes[s->n] = (node){.prev = s->n, .next = s->n, .kind = PT_SESSION_KINDS};
-  free(s->nodes);
-  free(s->buckets);
-  s->nodes = nodes;
-  s->buckets = buckets;
-  s->cap = cap;
-  for (uint32_t i = BUSY + 1; i < s->n; i++) {
-    uint32_t *at = bucket_of(s, nodes[i].hash); /* there is no free one, or it would have been taken */
-    nodes[i].chain = *at;
-    *at = i;
-  }
+  memset(s->buckets, 0, cap * sizeof *s->buckets);
+  for (uint32_t i = FIRST; i < h->n; i++) /* there is no free one, or it would have been taken */
+    pt_chain_in(t, s, i);
   return true;
 }
 
-/* A new entry, in no ring yet; NO_NODE: no memory. */
-static uint32_t put_in(pt_sessions *t, shard *s, pt_session_kind kind, pt_session_key key, uint64_t hash, uint64_t now_ms,
-                       uint32_t backend) {
-  uint32_t i = s->free;
-  if (i != NO_NODE)
-    s->free = s->nodes[i].chain;
-  else if (s->n == s->cap && !grow(s))
+/* A new entry of what is in of, which is FREE until it is there. NO_NODE: no memory. */
+static uint32_t put_in(pt_sessions *t, shard *s, pt_session_kind kind, const node *of) {
+  shard_head *h = s->head;
+  bool again = h->free != NO_NODE;
+  if (!again && h->n == h->cap && !grow(t, s))
     return NO_NODE;
-  else
-    i = s->n++;
-  uint32_t *at = bucket_of(s, (uint32_t)hash);
-  s->nodes[i] = (node){
-      .a = key.a, .last = now_ms, .hash = (uint32_t)hash, .chain = *at, .backend = (uint16_t)backend, .kind = (uint8_t)kind};
-  *at = i;
-  if (kind == PT_SESSION_CURSOR) {
-    s->nodes[i].value = 0;
-    s->nodes[i].owner = NOBODY;
-    atomic_fetch_add(&t->pinned[backend], 1);
-  } else {
-    s->nodes[i].b = key.b;
-    s->nodes[i].txn = -1;
-  }
-  s->stats.entries[kind]++;
-  s->stats.made++;
-  atomic_fetch_add(&t->count, 1);
+  uint32_t i = again ? h->free : h->n;
+  node *x = &s->nodes[i];
+  if (again)
+    h->free = x->chain;
+  *x = *of;
+  pt_in_order();
+  if (!again)
+    h->n++;
+  x->kind = (uint8_t)kind;
+  pt_in_order();
+  pt_chain_in(t, s, i);
+  pt_ring_in(s, i);
+  if (pt_is_pinned(x))
+    atomic_fetch_add(&t->table->pinned[x->backend], 1);
+  h->stats.entries[kind]++;
+  h->stats.made++;
+  atomic_fetch_add(&t->table->count, 1);
   return i;
 }
 
 static void tell(const shard *s, uint32_t i, pt_session *out) {
   const node *x = &s->nodes[i];
-  *out = (pt_session){.backend = x->backend, .uses = x->uses, .txn = -1, .in_txn = x->in_txn};
+  *out = (pt_session){.backend = x->backend, .uses = pt_uses(x), .txn = -1, .in_txn = x->in_txn};
   if (x->kind == PT_SESSION_LSID)
     out->txn = x->txn;
   if (x->kind == PT_SESSION_CURSOR) {
@@ -221,7 +135,7 @@ static void tell(const shard *s, uint32_t i, pt_session *out) {
 
 static void set_txn(pt_sessions *t, node *x, int64_t number, bool open) {
   if (x->in_txn != open)
-    atomic_fetch_add(&t->pinned[x->backend], open ? 1u : -1u);
+    atomic_fetch_add(&t->table->pinned[x->backend], open ? 1u : -1u);
   x->txn = number;
   x->in_txn = open;
 }
@@ -229,23 +143,24 @@ static void set_txn(pt_sessions *t, node *x, int64_t number, bool open) {
 /* ---- across shards, none locked ---- */
 
 static void give_back(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms) {
-  uint64_t hash = hash_of(t, kind, key);
+  uint64_t hash = pt_hash_of(t, kind, key);
   shard *s = lock_of(t, hash);
   uint32_t i = look_up(t, s, kind, key, hash, now_ms);
   if (i != NO_NODE) {
-    s->nodes[i].uses -= s->nodes[i].uses > 0;
+    uint32_t *uses = &s->nodes[i].uses[place_of_uses(t, kind)];
+    *uses -= *uses > 0;
     touch(s, i, now_ms);
   }
-  pthread_mutex_unlock(&s->lock);
+  pt_shard_unlock(s);
 }
 
 static void one_cursor_less(pt_sessions *t, pt_session_key owner, uint64_t now_ms) {
-  if (!is_nobody(owner))
+  if (!pt_is_nobody(owner))
     give_back(t, PT_SESSION_LSID, owner, now_ms);
 }
 
 static void note(owners *o, pt_session_key owner) {
-  if (!is_nobody(owner))
+  if (!pt_is_nobody(owner))
     o->at[o->n++] = owner;
 }
 
@@ -260,12 +175,12 @@ static bool evict(pt_sessions *t, uint64_t hash, uint32_t ring) {
   bool done = false;
   for (uint64_t k = 0; k < SHARDS && !done; k++) {
     shard *s = lock_of(t, hash + (k << SHARD_SHIFT));
-    uint32_t i = s->cap ? s->nodes[ring].prev : ring;
+    uint32_t i = s->head->cap ? s->nodes[ring].prev : ring;
     if ((done = i != ring)) {
       owner = take_out(t, s, i);
-      s->stats.evicted++;
+      s->head->stats.evicted++;
     }
-    pthread_mutex_unlock(&s->lock);
+    pt_shard_unlock(s);
   }
   one_cursor_less(t, owner, 0);
   return done;
@@ -273,101 +188,75 @@ static bool evict(pt_sessions *t, uint64_t hash, uint32_t ring) {
 
 /* Two go for each that comes, so that a table above a new, smaller max shrinks. */
 static void make_room(pt_sessions *t, uint64_t hash) {
-  for (int i = 0; i < 2 && atomic_load(&t->count) >= atomic_load(&t->max); i++)
+  for (int i = 0; i < 2 && atomic_load(&t->table->count) >= atomic_load(&t->table->max); i++)
     if (!evict(t, hash, IDLE) && !evict(t, hash, BUSY))
       return;
 }
 
 /* ---- the table ---- */
 
-pt_sessions *pt_sessions_new(size_t max, uint64_t timeout_ms) {
-  pt_sessions *t = aligned_alloc(_Alignof(pt_sessions), sizeof *t);
-  if (!t)
-    return NULL;
-  memset(t, 0, sizeof *t);
-  if (pt_random(t->secret, sizeof t->secret)) {
-    free(t);
-    return NULL;
-  }
-  for (unsigned i = 0; i < SHARDS; i++)
-    pthread_mutex_init(&t->shards[i].lock, NULL);
-  pt_sessions_configure(t, max, timeout_ms);
-  return t;
-}
-
-void pt_sessions_free(pt_sessions *t) {
-  for (unsigned i = 0; t && i < SHARDS; i++) {
-    pthread_mutex_destroy(&t->shards[i].lock);
-    free(t->shards[i].nodes);
-    free(t->shards[i].buckets);
-  }
-  free(t);
-}
-
-void pt_sessions_configure(pt_sessions *t, size_t max, uint64_t timeout_ms) {
-  atomic_store(&t->max, max ? max : 1);
-  atomic_store(&t->timeout, timeout_ms);
-}
-
 bool pt_sessions_find(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms, pt_session *out) {
-  uint64_t hash = hash_of(t, kind, key);
+  uint64_t hash = pt_hash_of(t, kind, key);
   shard *s = lock_of(t, hash);
   uint32_t i = look_up(t, s, kind, key, hash, now_ms);
   if (i != NO_NODE) {
     touch(s, i, now_ms);
     tell(s, i, out);
-    s->stats.found++;
+    s->head->stats.found++;
   }
-  pthread_mutex_unlock(&s->lock);
+  pt_shard_unlock(s);
   return i != NO_NODE;
 }
 
 int pt_sessions_claim(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms, uint32_t backend, uint32_t uses,
                       pt_session *out) {
   bool made = false;
-  uint64_t hash = hash_of(t, kind, key);
-  if (backend >= PT_SESSION_BACKENDS)
+  uint64_t hash = pt_hash_of(t, kind, key);
+  if (backend >= PT_SESSION_BACKENDS || kind == PT_SESSION_CURSOR)
     return -EINVAL;
   shard *s = lock_of(t, hash);
   uint32_t i = look_up(t, s, kind, key, hash, now_ms);
-  if (i == NO_NODE && atomic_load(&t->count) >= atomic_load(&t->max)) {
-    pthread_mutex_unlock(&s->lock);
+  if (i == NO_NODE && atomic_load(&t->table->count) >= atomic_load(&t->table->max)) {
+    pt_shard_unlock(s);
+    pthread_rwlock_rdlock(&t->crossing);
     make_room(t, hash);
+    pthread_rwlock_unlock(&t->crossing);
     s = lock_of(t, hash);
     i = look_up(t, s, kind, key, hash, now_ms); /* somebody else may have come first */
   }
   if (i != NO_NODE) {
-    s->nodes[i].uses += uses;
+    s->nodes[i].uses[place_of_uses(t, kind)] += uses;
     touch(s, i, now_ms);
-  } else if ((i = put_in(t, s, kind, key, hash, now_ms, backend)) != NO_NODE) {
-    made = true;
-    s->nodes[i].uses = uses;
-    ring_in(s, i);
+  } else {
+    node of = {.a = key.a, .b = key.b, .txn = -1, .last = now_ms, .backend = (uint16_t)backend, .kind = FREE};
+    of.uses[place_of_uses(t, kind)] = uses;
+    i = put_in(t, s, kind, &of);
+    made = i != NO_NODE;
   }
   if (i != NO_NODE)
     tell(s, i, out);
-  pthread_mutex_unlock(&s->lock);
+  pt_shard_unlock(s);
   return i == NO_NODE ? -ENOMEM : made;
 }
 
 bool pt_sessions_move(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms, uint32_t from, uint32_t to,
                       bool force, pt_session *out) {
-  uint64_t hash = hash_of(t, kind, key);
+  uint64_t hash = pt_hash_of(t, kind, key);
   shard *s = lock_of(t, hash);
   uint32_t i = look_up(t, s, kind, key, hash, now_ms);
   if (i != NO_NODE) {
     node *x = &s->nodes[i];
-    bool held = kind == PT_SESSION_CURSOR || (kind == PT_SESSION_LSID && !force && (x->in_txn || x->uses));
+    bool held = kind == PT_SESSION_CURSOR || (kind == PT_SESSION_LSID && !force && (x->in_txn || pt_uses(x)));
     if (x->backend == from && !held && to < PT_SESSION_BACKENDS) {
       if (kind == PT_SESSION_LSID)
         set_txn(t, x, -1, false);
       x->backend = (uint16_t)to;
-      s->stats.moved++;
+      s->head->stats.moved++;
     }
     touch(s, i, now_ms);
     tell(s, i, out);
   }
-  pthread_mutex_unlock(&s->lock);
+  pt_shard_unlock(s);
   return i != NO_NODE;
 }
 
@@ -376,25 +265,27 @@ void pt_sessions_release(pt_sessions *t, pt_session_kind kind, pt_session_key ke
 }
 
 void pt_sessions_txn(pt_sessions *t, pt_session_key key, uint64_t now_ms, int64_t number, bool open) {
-  uint64_t hash = hash_of(t, PT_SESSION_LSID, key);
+  uint64_t hash = pt_hash_of(t, PT_SESSION_LSID, key);
   shard *s = lock_of(t, hash);
   uint32_t i = look_up(t, s, PT_SESSION_LSID, key, hash, now_ms);
   if (i != NO_NODE) {
     set_txn(t, &s->nodes[i], number, open);
     touch(s, i, now_ms);
   }
-  pthread_mutex_unlock(&s->lock);
+  pt_shard_unlock(s);
 }
 
 static void drop(pt_sessions *t, pt_session_kind kind, pt_session_key key, uint64_t now_ms) {
   pt_session_key owner = NOBODY;
-  uint64_t hash = hash_of(t, kind, key);
+  uint64_t hash = pt_hash_of(t, kind, key);
+  pthread_rwlock_rdlock(&t->crossing);
   shard *s = lock_of(t, hash);
   uint32_t i = look_up(t, s, kind, key, hash, 0);
   if (i != NO_NODE)
     owner = take_out(t, s, i);
-  pthread_mutex_unlock(&s->lock);
+  pt_shard_unlock(s);
   one_cursor_less(t, owner, now_ms);
+  pthread_rwlock_unlock(&t->crossing);
 }
 
 void pt_sessions_drop(pt_sessions *t, pt_session_kind kind, pt_session_key key) { drop(t, kind, key, 0); }
@@ -403,42 +294,57 @@ void pt_sessions_drop(pt_sessions *t, pt_session_kind kind, pt_session_key key) 
 
 /* Counts a cursor in its session. false: there is no such session. */
 static bool hold(pt_sessions *t, pt_session_key owner, uint64_t now_ms) {
-  if (is_nobody(owner))
+  if (pt_is_nobody(owner))
     return false;
-  uint64_t hash = hash_of(t, PT_SESSION_LSID, owner);
+  uint64_t hash = pt_hash_of(t, PT_SESSION_LSID, owner);
   shard *s = lock_of(t, hash);
   uint32_t i = look_up(t, s, PT_SESSION_LSID, owner, hash, now_ms);
   if (i != NO_NODE) {
-    s->nodes[i].uses++;
+    s->nodes[i].uses[0]++;
     touch(s, i, now_ms);
   }
-  pthread_mutex_unlock(&s->lock);
+  pt_shard_unlock(s);
   return i != NO_NODE;
 }
 
-int64_t pt_sessions_cursor_open(pt_sessions *t, uint64_t now_ms, uint32_t backend, int64_t value, pt_session_key owner) {
-  pt_session_key key = {0, 0};
-  uint32_t i = NO_NODE;
-  bool again = true;
-  bool held = backend < PT_SESSION_BACKENDS && hold(t, owner, now_ms);
-  while (backend < PT_SESSION_BACKENDS && again) {
-    if (pt_random(&key.a, sizeof key.a)) /* nobody shall guess another's cursor */
-      break;
-    key.a &= INT64_MAX;
-    uint64_t hash = hash_of(t, PT_SESSION_CURSOR, key);
+/* An id that is not in use: the shard it belongs to, locked; NULL: there are no random bytes. */
+static shard *lock_new_id(pt_sessions *t, pt_session_key *key) {
+  *key = NOBODY;
+  for (;;) {
+    if (pt_random(&key->a, sizeof key->a)) /* nobody shall guess another's cursor */
+      return NULL;
+    key->a &= INT64_MAX;
+    uint64_t hash = pt_hash_of(t, PT_SESSION_CURSOR, *key);
     make_room(t, hash);
     shard *s = lock_of(t, hash);
-    again = !key.a || look_up(t, s, PT_SESSION_CURSOR, key, hash, 0) != NO_NODE;
-    if (!again && (i = put_in(t, s, PT_SESSION_CURSOR, key, hash, now_ms, backend)) != NO_NODE) {
-      s->nodes[i].value = value;
-      s->nodes[i].owner = held ? owner : NOBODY;
-      s->nodes[i].uses = 1;
-      ring_in(s, i);
-    }
-    pthread_mutex_unlock(&s->lock);
+    if (key->a && look_up(t, s, PT_SESSION_CURSOR, *key, hash, 0) == NO_NODE)
+      return s;
+    pt_shard_unlock(s);
+  }
+}
+
+int64_t pt_sessions_cursor_open(pt_sessions *t, uint64_t now_ms, uint32_t backend, int64_t value, pt_session_key owner) {
+  pt_session_key key;
+  uint32_t i = NO_NODE;
+  if (backend >= PT_SESSION_BACKENDS)
+    return 0;
+  pthread_rwlock_rdlock(&t->crossing);
+  bool held = hold(t, owner, now_ms);
+  shard *s = lock_new_id(t, &key);
+  if (s) {
+    i = put_in(t, s, PT_SESSION_CURSOR,
+               &(node){.a = key.a,
+                       .value = value,
+                       .owner = held ? owner : NOBODY,
+                       .last = now_ms,
+                       .uses = {1},
+                       .backend = (uint16_t)backend,
+                       .kind = FREE});
+    pt_shard_unlock(s);
   }
   if (i == NO_NODE && held)
     give_back(t, PT_SESSION_LSID, owner, now_ms);
+  pthread_rwlock_unlock(&t->crossing);
   return i == NO_NODE ? 0 : (int64_t)key.a;
 }
 
@@ -451,10 +357,11 @@ void pt_sessions_cursor_close(pt_sessions *t, int64_t id, uint64_t now_ms) {
 void pt_sessions_forget_backend(pt_sessions *t, uint32_t backend) {
   owners o;
   o.n = 0;
+  pthread_rwlock_rdlock(&t->crossing);
   for (unsigned k = 0; k < SHARDS; k++) {
     shard *s = &t->shards[k];
-    pthread_mutex_lock(&s->lock);
-    for (uint32_t i = BUSY + 1; i < s->n; i++) {
+    pt_shard_lock(t, s);
+    for (uint32_t i = FIRST; i < s->head->n; i++) {
       node *x = &s->nodes[i];
       if (x->backend == backend && x->kind == PT_SESSION_CURSOR) {
         note(&o, take_out(t, s, i));
@@ -463,41 +370,43 @@ void pt_sessions_forget_backend(pt_sessions *t, uint32_t backend) {
         touch(s, i, 0);
       }
       if (o.n == OWNERS) { /* nodes never change places */
-        pthread_mutex_unlock(&s->lock);
+        pt_shard_unlock(s);
         settle(t, &o);
-        pthread_mutex_lock(&s->lock);
+        pt_shard_lock(t, s);
       }
     }
-    pthread_mutex_unlock(&s->lock);
+    pt_shard_unlock(s);
     settle(t, &o);
   }
+  pthread_rwlock_unlock(&t->crossing);
 }
 
 size_t pt_sessions_pinned(pt_sessions *t, uint32_t backend) {
-  return backend < PT_SESSION_BACKENDS ? atomic_load(&t->pinned[backend]) : 0;
+  return backend < PT_SESSION_BACKENDS ? atomic_load(&t->table->pinned[backend]) : 0;
 }
 
 pt_sessions_stats pt_sessions_stat(pt_sessions *t) {
   pt_sessions_stats sum = {0};
   for (unsigned k = 0; k < SHARDS; k++) {
     shard *s = &t->shards[k];
-    pthread_mutex_lock(&s->lock);
+    pt_shard_lock(t, s);
     for (unsigned i = 0; i < PT_SESSION_KINDS; i++)
-      sum.entries[i] += s->stats.entries[i];
-    sum.made += s->stats.made;
-    sum.found += s->stats.found;
-    sum.expired += s->stats.expired;
-    sum.evicted += s->stats.evicted;
-    sum.moved += s->stats.moved;
-    pthread_mutex_unlock(&s->lock);
+      sum.entries[i] += s->head->stats.entries[i];
+    sum.made += s->head->stats.made;
+    sum.found += s->head->stats.found;
+    sum.expired += s->head->stats.expired;
+    sum.evicted += s->head->stats.evicted;
+    sum.moved += s->head->stats.moved;
+    sum.repaired += s->head->stats.repaired;
+    pt_shard_unlock(s);
   }
   return sum;
 }
 
 /* From the back of a ring while entries are old. What is held counts as touched, or it would stand in the way each time. */
 static void sweep_ring(pt_sessions *t, shard *s, uint32_t ring, uint64_t now_ms, owners *o) {
-  uint64_t timeout = atomic_load(&t->timeout);
-  while (s->cap && o->n < OWNERS) {
+  uint64_t timeout = atomic_load(&t->table->timeout);
+  while (s->head->cap && o->n < OWNERS) {
     uint32_t i = s->nodes[ring].prev;
     const node *x = &s->nodes[i];
     if (i == ring || now_ms <= x->last || now_ms - x->last < timeout)
@@ -507,21 +416,23 @@ static void sweep_ring(pt_sessions *t, shard *s, uint32_t ring, uint64_t now_ms,
       continue;
     }
     note(o, take_out(t, s, i));
-    s->stats.expired++;
+    s->head->stats.expired++;
   }
 }
 
 void pt_sessions_sweep(pt_sessions *t, uint64_t now_ms) {
-  shard *s = &t->shards[atomic_fetch_add(&t->swept, 1) % SHARDS];
+  shard *s = &t->shards[atomic_fetch_add(&t->table->swept, 1) % SHARDS];
   owners o;
   unsigned n;
+  pthread_rwlock_rdlock(&t->crossing);
   do {
     o.n = 0;
-    pthread_mutex_lock(&s->lock);
+    pt_shard_lock(t, s);
     sweep_ring(t, s, IDLE, now_ms, &o);
     sweep_ring(t, s, BUSY, now_ms, &o);
-    pthread_mutex_unlock(&s->lock);
+    pt_shard_unlock(s);
     n = o.n;
     settle(t, &o);
   } while (n == OWNERS);
+  pthread_rwlock_unlock(&t->crossing);
 }

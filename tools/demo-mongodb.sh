@@ -8,6 +8,7 @@ binary=${PUERTA_BIN:-$build/puerta}
 export NODE_CLIENTS=$build/node/node_modules
 dir=$(mktemp -d)
 ferrets="" puerta="" cause="" done=""
+running=$build/demo-mongodb.running # where tests/test.sh finds this demo
 
 stop() { # PID
   [ -n "$1" ] && kill "$1" 2>/dev/null || return 0
@@ -17,6 +18,7 @@ stop() { # PID
 finish() {
   local rc=$?
   trap '' INT TERM
+  ! grep -qsx "pid $$" "$running" || rm -f "$running"
   stop "$puerta"
   stop "$ferrets"
   if [ "$rc" != 0 ]; then
@@ -107,7 +109,9 @@ timeout 120 "$node" tools/demo-mongodb.js "$port" "$pooled" "$backends" >"$dir/c
 sed '/^ok$/d' "$dir/clients.out"
 
 echo
+printf '%s\n' "pid $$" "target 127.0.0.1:$port connection" "target 127.0.0.1:$pooled request" "nodes $backends" >"$running"
 echo "Connect with any MongoDB client:  mongosh mongodb://127.0.0.1:$port/  or, over shared connections, mongodb://127.0.0.1:$pooled/"
+echo "Check it from the outside:        tests/test.sh mongo basic"
 if [ -n "${DEMO_SECONDS:-}" ]; then
   echo "Ends by itself after $DEMO_SECONDS s"
   end=$((SECONDS + DEMO_SECONDS))

@@ -7,6 +7,7 @@ binary=${PUERTA_BIN:-build/puerta}
 conf=${PUERTA_CONF:-conf/redis.lua}
 dir=$(mktemp -d)
 cluster="" puerta="" cause=""
+running=${BUILD_DIR:-build}/demo.running # where tests/test.sh finds this demo
 
 stop() { # PID
   [ -n "$1" ] && kill "$1" 2>/dev/null || return 0
@@ -16,6 +17,7 @@ stop() { # PID
 finish() {
   local rc=$?
   trap '' INT TERM
+  ! grep -qsx "pid $$" "$running" || rm -f "$running"
   stop "$puerta"
   stop "$cluster"
   if [ "$rc" != 0 ]; then
@@ -111,7 +113,10 @@ for m in $masters; do
 done
 
 echo
+mkdir -p "$(dirname "$running")"
+printf '%s\n' "pid $$" "target 127.0.0.1:$port" "nodes $nodes" >"$running"
 echo "Connect with any Redis client:  redis-cli -p $port"
+echo "Check it from the outside:      tests/test.sh redis basic"
 if [ -n "${DEMO_SECONDS:-}" ]; then
   echo "Ends by itself after $DEMO_SECONDS s"
   end=$((SECONDS + DEMO_SECONDS))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for the groups named: build demo demo-mongodb test fuzz bench. Silent when everything is there.
+# Installs what is missing for the groups named: build demo demo-mongodb clients ferret test fuzz bench. Silent when everything is there.
 # Usage: tools/deps.sh GROUP...   ($BUILD_DIR, default build: where the Python and Node packages and the Go programs of the tests go)
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,14 +24,18 @@ mongodb() {
   need_command node nodejs
   need_command npm npm
 }
+clients() {
+  need_command python3 python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
+}
 tests() {
   servers
   mongodb
+  clients
   need libcmocka-dev clang-format libmongoc-dev pkg-config
   need_command busted lua-busted
   need_command groff groff-base
   need_command zsh zsh
-  python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
 }
 
 for group in "$@"; do
@@ -39,10 +43,12 @@ for group in "$@"; do
     build) build ;;
     demo) servers ;;
     demo-mongodb) mongodb ;;
+    clients) clients ;;
+    ferret) need_command python3 python3 ;;
     test) tests ;;
     fuzz) need clang libclang-rt-14-dev ;; # the sanitizers are only recommended by clang
     bench) servers && need haproxy nutcracker ;;
-    *) echo "deps.sh: no group '$group' (build demo demo-mongodb test fuzz bench)" >&2 && exit 2 ;;
+    *) echo "deps.sh: no group '$group' (build demo demo-mongodb clients ferret test fuzz bench)" >&2 && exit 2 ;;
   esac
 done
 
@@ -124,6 +130,8 @@ go_program() {
 
 for group in "$@"; do
   case $group in
+    clients) python_clients ;;
+    ferret) go_program tests/rig/ferret "$dir/ferret" ;;
     demo-mongodb)
       node_clients
       go_program tests/rig/ferret "$dir/ferret"

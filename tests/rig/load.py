@@ -69,7 +69,7 @@ class Flow(threading.Thread):
 
     def run(self):
         try:
-            with Conn(self.load.port, timeout=self.load.timeout) as c:
+            with self.load.connect() as c:
                 while any(isinstance(r, Error) for r in c.pipeline([("DEL", k.name) for k in self.keys])):
                     time.sleep(0.05)
                 while not self.load.ended.is_set():
@@ -121,10 +121,12 @@ class Flow(threading.Thread):
 
 
 class Load:
-    """flows connections; names(i) gives the keys of connection i: those that end in "t" hold text, the others count."""
+    """flows connections; names(i) gives the keys of connection i: those that end in "t" hold text, the others count. connect() makes a connection of
+    another kind than a plain one to the port."""
 
-    def __init__(self, port, flows, names, depth=24, seed=1, pause=0, timeout=60):
-        self.port, self.depth, self.seed, self.pause, self.timeout = port, depth, seed, pause, timeout
+    def __init__(self, port, flows, names, depth=24, seed=1, pause=0, timeout=60, connect=None):
+        self.depth, self.seed, self.pause, self.timeout = depth, seed, pause, timeout
+        self.connect = connect or (lambda: Conn(port, timeout=timeout))
         self.ended = threading.Event()
         self.flows = [Flow(self, i, names(i)) for i in range(flows)]
 

@@ -22,7 +22,7 @@ describe("a mongodb listener", function()
       backends = { { kind = "backend", { host = "10.0.0.1", port = 27017 }, weight = 1, drain = false } },
       forward = "connection", affinity = { name = "hybrid", opts = "{}", source = "hybrid" },
       session_timeout = 1800000, max_sessions = 100000, prefix = { v4 = 32, v6 = 64 }, fingerprint_ip = true,
-      timeouts = { connect = 1000, handshake = 10000, idle = 3600000, request = 0 }, buffer = 262144,
+      timeouts = { connect = 1000, handshake = 10000, idle = 3600000, request = 0, stall = 60000 }, buffer = 262144,
       health = { interval = 2000, timeout = 1000, jitter = 10, rise = 2, fall = 2, retries = 0, slow_start = 30000, require_mongos = false, resolve = 30000 },
       proxy_protocol = { send = "off" },
       max_connections = 0, max_per_source = 0, source_prefix = { v4 = 32, v6 = 64 }, accept_rate = 0,

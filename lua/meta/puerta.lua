@@ -43,6 +43,9 @@
 ---@field connections? integer connections from each worker to each node
 ---@field connect_timeout? string time to reach a node and to authenticate there
 ---@field request_timeout? string a connection to a node without progress for so long is cut, and a request that waits for a redirect gives up
+---@field idle_timeout? string a client that does nothing for so long is disconnected, as `timeout` in Redis; `"0s"`: never
+---@field handshake_timeout? string with `auth`: a client that has not authenticated within it is disconnected; `"0s"`: never
+---@field stall_timeout? string a client in the middle of a request, or with replies to read, that moves less than 16 KiB within it is disconnected; `"0s"`: never
 ---@field retry_interval? string how long requests for a failed node fail at once before it is tried again
 ---@field max_bulk? string largest argument of a request, as `proto-max-bulk-len` in Redis
 ---@field stream_above? string requests larger than this pass through in pieces; they cannot be sent again after a redirect
@@ -110,6 +113,7 @@
 ---@field handshake? string a client has to say hello within
 ---@field idle? string a client that sends nothing for so long is disconnected
 ---@field request? string how long a reply may take; `"0s"`: for ever
+---@field stall? string a client in the middle of a request, or with a reply to read, that moves less than 16 KiB within it is disconnected; `"0s"`: never
 
 ---@class puerta.health
 ---@field interval? string between two checks of a backend

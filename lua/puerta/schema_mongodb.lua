@@ -72,6 +72,8 @@ local timeouts = shape.group {
     { "handshake", type = types.duration({ "10ms", "10m" }, "10s"), default = "10s", doc = "a client has to say hello within" },
     { "idle", type = types.duration({ "30m", "720h" }, "1h"), default = "1h", doc = "a client that sends nothing for so long is disconnected" },
     { "request", type = types.duration({ "10ms", "720h" }, "30s", true), default = "0s", doc = 'how long a reply may take; `"0s"`: for ever' },
+    { "stall", type = types.duration({ "1s", "24h" }, "60s", true), default = "60s",
+      doc = 'a client in the middle of a request, or with a reply to read, that moves less than 16 KiB within it is disconnected; `"0s"`: never' },
   },
 }
 

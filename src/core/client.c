@@ -61,7 +61,7 @@ int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, p
   c->port = pt_address_port(from);
   c->id = id;
   c->source = source;
-  c->since = w->now;
+  c->since = c->last = w->now;
   c->flags = s->lc->nusers ? 0 : PT_CLIENT_AUTHED;
   pt_conn_open(&c->conn, w->loop, fd, EV_READ, on_io, c);
   pt_count(&w->n.accepted);
@@ -236,6 +236,8 @@ static void on_readable(pt_client *c) {
     pt_client_close(c, n == -ECONNRESET ? NULL : strerror((int)-n));
     return;
   }
+  c->last = w->now;
+  c->moved += (uint64_t)n;
   if (c->stream) {
     chunk->fill = at + (uint32_t)n;
     pt_stream_input(c, chunk, at, (uint32_t)n);
@@ -264,7 +266,10 @@ void pt_client_flush(pt_client *c, bool final) {
     if (c->flags & PT_CLIENT_HELD)
       return;
   }
+  uint64_t before = c->out.bytes;
   int e = pt_conn_send(&c->conn, &c->out);
+  c->moved += before - c->out.bytes;
+  c->last = w->now;
   if (e && e != -EAGAIN) {
     pt_client_close(c, e == -ECONNRESET || e == -EPIPE ? NULL : strerror(-e));
     return;

@@ -72,6 +72,7 @@ typedef struct pt_mongo_config {
   uint64_t handshake_timeout; /* a client has to say hello within, "10s" */
   uint64_t idle_timeout; /* a client that sends nothing for so long is cut, "1h", at least 30m */
   uint64_t request_timeout; /* a reply takes at most this; "0s": for ever, the default: queries may take long */
+  uint64_t stall_timeout; /* a client may stand still in a request or reply for so long, 0: for ever, "60s" */
   /* limits */
   uint64_t buffer; /* bytes waiting in one direction of one client before its sender is not read any more, "256KiB" */
   /* health */
@@ -125,6 +126,9 @@ typedef struct pt_listener_config {
   unsigned connections; /* upstream connections per worker and node, 1..16, 1 */
   uint64_t connect_timeout; /* ms, "1s" */
   uint64_t request_timeout; /* ms, "5s" */
+  uint64_t idle_timeout; /* ms a client may do nothing, 0: for ever, "0s" */
+  uint64_t handshake_timeout; /* ms until it has authenticated, 0: for ever, "10s" */
+  uint64_t stall_timeout; /* ms it may stand still in a request or reply, 0: for ever, "60s" */
   uint64_t retry_interval; /* ms a failed node stays open before a half-open probe, "1s" */
   uint64_t max_bulk; /* "512MiB" */
   uint64_t stream_above; /* requests larger than this are streamed and cannot be retried, "1MiB", 64KiB..16MiB */

@@ -14,6 +14,7 @@
 #include "core/gate.h"
 #include "core/link.h"
 #include "core/mongo/mongo.h"
+#include "core/patience.h"
 #include "core/reply.h"
 #include "core/retry.h"
 #include "core/service.h"
@@ -291,6 +292,7 @@ static void watchers(pt_worker *w) {
   ev_prepare_start(w->loop, &w->prepare);
   ev_check_start(w->loop, &w->check);
   ev_async_start(w->loop, &w->inbox.wake);
+  pt_patience_start(w);
 }
 
 /* Takes the policy over when it succeeds. */

@@ -15,6 +15,7 @@
 #include "core/config.h"
 #include "core/inbox.h"
 #include "core/policy.h"
+#include "core/slow.h"
 #include "net/address.h"
 #include "net/conn.h"
 #include "wire/command.h"
@@ -96,6 +97,9 @@ struct pt_client {
   uint16_t port;
   uint64_t id; /* CLIENT ID, unique in the process */
   uint64_t since; /* ns, when it connected */
+  uint64_t last; /* ns: bytes came from it or went to it */
+  uint64_t moved; /* bytes that did so, in its life */
+  pt_slow slow;
   pt_retry *retries; /* its retry objects by seq, a ring list; NULL: none */
   pt_stream *stream; /* a large request on its way through; NULL: none */
   char *name; /* CLIENT SETNAME, NULL: none */
@@ -205,7 +209,7 @@ typedef struct pt_list {
 
 /* Counters of one worker; others read them without a lock. */
 typedef struct pt_counters {
-  atomic_ullong requests, redirects, retries, lost, failfast, policy_failures, suspensions, accepted, closed;
+  atomic_ullong requests, redirects, retries, lost, failfast, policy_failures, suspensions, accepted, closed, timeouts;
 } pt_counters;
 
 struct pt_worker {
@@ -236,7 +240,8 @@ struct pt_worker {
   uint64_t turn, now; /* now: ns, taken once a turn */
   ev_prepare prepare;
   ev_check check;
-  ev_timer held_timer, retry_timer;
+  ev_timer held_timer, retry_timer, patience;
+  uint32_t patience_at; /* the next client it looks at */
   uint64_t coalesce_ns;
   bool draining;
   uint64_t drain_until;

@@ -1,6 +1,8 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -65,4 +67,9 @@ int pt_conn_send(pt_conn *c, pt_segq *q) {
   if (q->n || q->cap)
     pt_segq_clear(q);
   return 0;
+}
+
+size_t pt_conn_underway(const pt_conn *c) {
+  int n;
+  return ioctl(c->io.fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }

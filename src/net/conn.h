@@ -31,4 +31,7 @@ ssize_t pt_conn_write(pt_conn *c, struct iovec *iov, unsigned n);
  * waits for EV_WRITE, else -errno. */
 int pt_conn_send(pt_conn *c, pt_segq *q);
 
+/* Bytes the kernel has taken that the peer has not: those on their way. */
+size_t pt_conn_underway(const pt_conn *c);
+
 #endif

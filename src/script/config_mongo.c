@@ -21,6 +21,7 @@ static const pt_field mongo_fields[] = {MONGO(NULL, "session_timeout", U64, sess
                                         MONGO("timeouts", "handshake", U64, handshake_timeout),
                                         MONGO("timeouts", "idle", U64, idle_timeout),
                                         MONGO("timeouts", "request", U64, request_timeout),
+                                        MONGO("timeouts", "stall", U64, stall_timeout),
                                         MONGO(NULL, "buffer", U64, buffer),
                                         MONGO("health", "interval", U64, health_interval),
                                         MONGO("health", "timeout", U64, health_timeout),

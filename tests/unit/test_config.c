@@ -101,6 +101,9 @@ static void defaults(void **state) {
   assert_int_equal(l->connections, 1);
   assert_int_equal(l->connect_timeout, 1000);
   assert_int_equal(l->request_timeout, 5000);
+  assert_int_equal(l->idle_timeout, 0);
+  assert_int_equal(l->handshake_timeout, 10000);
+  assert_int_equal(l->stall_timeout, 60000);
   assert_int_equal(l->retry_interval, 1000);
   assert_int_equal(l->max_bulk, 512 << 20);
   assert_int_equal(l->stream_above, 1 << 20);
@@ -123,6 +126,7 @@ static const char everything[] =
     "  watchdog = { warn = '1s', abort = '0s' }, max_connections = 31, accept_rate = 32,\n"
     "  listeners = {\n"
     "    p.redis { max_connections = 33, max_per_source = 34, source_prefix = { v4 = 24, v6 = 48 }, accept_rate = 35,"
+    "      idle_timeout = '36s', handshake_timeout = '37s', stall_timeout = '38s',"
     "      allow = { '10.0.0.0/8', 'fd00::/8' }, deny = { '10.9.0.0/16' },"
     "      name = 'cache', bind = '[::1]:1', backlog = 2, nodes = { 'a:3', '[::2]:4' },\n"
     "      auth = { { password = 'one' }, { user = 'u', password = 'two' } }, backend_auth = { user = 'b', password = 'three' "
@@ -138,7 +142,7 @@ static const char everything[] =
     "      forward = 'request', session_timeout = '1s', max_sessions = 2, prefix = { v4 = 3, v6 = 4 }, fingerprint_ip = false,\n"
     "      affinity = p.policy('hybrid', { pick = 'round_robin' }),\n"
     "      pool = { min = 5, max = 6, idle = '7s', wait = '80ms', queue = 9 }, buffer = '1MiB',\n"
-    "      timeouts = { connect = '11ms', handshake = '12ms', idle = '31m', request = '13ms' },\n"
+    "      timeouts = { connect = '11ms', handshake = '12ms', idle = '31m', request = '13ms', stall = '12s' },\n"
     "      health = { interval = '14ms', timeout = '15ms', jitter = 16, rise = 17, fall = 18, retries = 9, slow_start = '0s',\n"
     "        require_mongos = true, resolve = '19s' },\n"
     "      proxy_protocol = { from = { '10.1.2.3/9', '::1', 'fd00::ff/120' } },\n"
@@ -178,6 +182,7 @@ static void mongodb_defaults(void **state) {
   assert_int_equal(m->handshake_timeout, 10000);
   assert_int_equal(m->idle_timeout, 3600000);
   assert_int_equal(m->request_timeout, 0);
+  assert_int_equal(m->stall_timeout, 60000);
   assert_int_equal(m->buffer, 256 << 10);
   assert_int_equal(m->health_interval, 2000);
   assert_int_equal(m->health_timeout, 1000);
@@ -241,6 +246,7 @@ static void assert_mongo(const pt_mongo_config *m) {
   assert_int_equal(m->handshake_timeout, 12);
   assert_int_equal(m->idle_timeout, 31 * 60000);
   assert_int_equal(m->request_timeout, 13);
+  assert_int_equal(m->stall_timeout, 12000);
   assert_int_equal(m->health_interval, 14);
   assert_int_equal(m->health_timeout, 15);
   assert_int_equal(m->health_jitter, 16);
@@ -322,6 +328,9 @@ static void every_option(void **state) {
   assert_int_equal(l->connections, 11);
   assert_int_equal(l->connect_timeout, 12);
   assert_int_equal(l->request_timeout, 13);
+  assert_int_equal(l->idle_timeout, 36000);
+  assert_int_equal(l->handshake_timeout, 37000);
+  assert_int_equal(l->stall_timeout, 38000);
   assert_int_equal(l->retry_interval, 14);
   assert_int_equal(l->max_bulk, 15 << 20);
   assert_int_equal(l->stream_above, 1000000);
@@ -461,6 +470,9 @@ static const struct change redis_changes[] = {
     {"connections", "", "connections = 7"},
     {"connect_timeout", "", "connect_timeout = '7s'"},
     {"request_timeout", "", "request_timeout = '7s'"},
+    {"idle_timeout", "", "idle_timeout = '7s'"},
+    {"handshake_timeout", "", "handshake_timeout = '7s'"},
+    {"stall_timeout", "", "stall_timeout = '7s'"},
     {"retry_interval", "", "retry_interval = '7s'"},
     {"max_bulk", "", "max_bulk = '7MiB'"},
     {"stream_above", "", "stream_above = '7MiB'"},

@@ -118,6 +118,23 @@ void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
   pt_count(&m->worker->n.closed);
 }
 
+void pt_mongo_client_late(pt_mongo_client *c, const char *reason) {
+  pt_count(&c->mongo->worker->n.timeouts);
+  pt_mongo_client_close(c, reason);
+}
+
+bool pt_mongo_client_stalls(pt_mongo_client *c, bool in_request, bool in_reply) {
+  const pt_mongo *m = c->mongo;
+  bool reads = in_request && ev_is_active(&c->conn.io) && (c->conn.io.events & EV_READ);
+  bool writes = in_reply && (c->flags & PT_MC_BLOCKED_OUT);
+  uint64_t underway = writes ? pt_conn_underway(&c->conn) : 0, moved = c->moved > underway ? c->moved - underway : 0;
+  if (!pt_slow_look(&c->slow, reads || writes, moved, m->worker->now, m->mc->stall_timeout))
+    return false;
+  pt_mongo_client_late(c, writes ? "it does not read its reply (timeouts.stall)"
+                                 : "it does not finish its request (timeouts.stall)");
+  return true;
+}
+
 /* ---- the first message ---- */
 
 /* The address a PROXY header has told is not let in. */
@@ -290,7 +307,9 @@ static void watch_out(pt_mongo_client *c, bool blocked) {
 }
 
 void pt_mongo_client_flush(pt_mongo_client *c) {
+  uint64_t before = c->out.bytes;
   int e = pt_conn_send(&c->conn, &c->out);
+  c->moved += before - c->out.bytes;
   if (e && e != -EAGAIN) {
     pt_mongo_client_close(c, e == -ECONNRESET || e == -EPIPE ? NULL : strerror(-e));
     return;

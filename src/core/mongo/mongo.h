@@ -70,6 +70,8 @@ struct pt_mongo_client {
   uint64_t id; /* unique in the process */
   pt_source *source; /* NULL: it is not counted there */
   uint64_t since, last; /* ns: connected; last byte from it, paired: either way, else: or last answer to it */
+  uint64_t moved; /* bytes that came from it or, out of its queue, went to it */
+  pt_slow slow;
   uint64_t identity; /* what identify said, 0: nothing */
   uint32_t backend; /* stable id it is bound to (paired, or load balanced), PT_BACKEND_NONE */
   uint32_t next; /* free list */
@@ -138,6 +140,10 @@ static inline pt_mongo_client *pt_mongo_client_get(pt_mongo *m, uint32_t index, 
 int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id, pt_source *source);
 /* Closes at once. reason: for the log, NULL: nothing special. */
 void pt_mongo_client_close(pt_mongo_client *c, const char *reason);
+/* The same for one that has been waited for in vain. */
+void pt_mongo_client_late(pt_mongo_client *c, const char *reason);
+/* On the tick: is it in the middle of a request, may it be waiting for a reply? Closes it, and says true, when it gets on with neither. */
+bool pt_mongo_client_stalls(pt_mongo_client *c, bool in_request, bool in_reply);
 /* Writes c->out at the end of the turn; closes after it when PT_MC_CLOSING is set. */
 void pt_mongo_client_write_later(pt_mongo_client *c);
 /* Queues an answer to a request and writes it later; closes the client when there is no memory. */

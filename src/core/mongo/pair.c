@@ -119,11 +119,14 @@ void pt_pair_tick(pt_mongo_client *c) {
   uint64_t now = c->mongo->worker->now, quiet = now - c->last;
   const pt_ask *a = pt_pair_ask(p, 0);
   bool waits = p->n && !(a->flags & PT_ASK_SEALED);
+  bool streams = p->n && (a->flags & (PT_ASK_SEALED | PT_ASK_EXHAUST)); /* who reads a stream may take his time */
+  if (pt_mongo_client_stalls(c, p->left || c->in_len, !streams))
+    return;
   if (p->state == PT_PAIR_CONNECTING || p->state == PT_PAIR_GREETING) {
     if (now - p->opened > mc->connect_timeout * PT_NS_PER_MS)
       pt_pair_failed(c, p->state == PT_PAIR_CONNECTING ? "connecting timed out" : "it does not answer hello");
   } else if ((!p->n || (c->flags & PT_MC_EOF)) && quiet > mc->idle_timeout * PT_NS_PER_MS) {
-    pt_mongo_client_close(c, "idle timeout");
+    pt_mongo_client_late(c, "idle timeout");
   } else if (waits && mc->request_timeout && a->verb != PT_MVERB_HELLO && quiet > mc->request_timeout * PT_NS_PER_MS) {
     pt_pair_lost(c, c->backend, "no answer within request_timeout");
   } else if (p->state == PT_PAIR_READY && (p->leave || p->down || p->strayed)) {

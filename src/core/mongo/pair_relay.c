@@ -155,6 +155,7 @@ void pt_pair_client_readable(pt_mongo_client *c) {
     return;
   }
   c->last = w->now;
+  c->moved += (uint64_t)n;
   drop_input(c);
   if (p->state == PT_PAIR_READY)
     send_on(c, chunk, off, held + (uint32_t)n);

@@ -13,7 +13,6 @@ enum {
   KEEP_MIN = 256, /* smallest buffer of an unfinished message */
   BELIEVE = 1024 * 1024, /* what a header promises is believed up to here; beyond it memory grows with what has come */
   HELD_MAX = 256 * 1024 * 1024, /* of all unfinished requests of a worker; above it large ones are cut */
-  STALL_MS = 60 * 1000, /* a client holds a link without moving a byte for at most this */
   IDLE_MS = 2000 /* as a draining process does */
 };
 
@@ -168,6 +167,7 @@ static void on_readable(pt_mongo_client *c) {
     return;
   }
   c->last = c->mongo->worker->now;
+  c->moved += (uint64_t)n;
   if (!c->in) {
     chunk->fill = at + (uint32_t)n;
     work(c, chunk, at, (uint32_t)n);
@@ -258,22 +258,14 @@ static bool look_bound(pt_mongo_client *c) {
   return !gone && !leaves;
 }
 
-/* It holds a link that others wait for, and neither goes on sending its request nor takes its reply. Who reads a stream may take his time. */
-static bool stalls(const pt_mongo_client *c) {
-  const pt_exchange *x = c->exchange;
-  uint64_t now = c->mongo->worker->now, most = (uint64_t)STALL_MS * PT_NS_PER_MS;
-  if (!x->link)
-    return false;
-  bool stuck = x->link->stopped && !x->cmd.exhaust && now - x->link->since > most;
-  return stuck || (x->rest && now - c->last > most && now - x->link->since > most && !x->link->out.bytes);
-}
-
 void pt_request_tick(pt_mongo_client *c) {
   pt_mongo *m = c->mongo;
-  if (stalls(c))
-    pt_mongo_client_close(c, "it stopped in the middle of a request or reply, which others wait for");
-  else if (m->worker->now - c->last > m->mc->idle_timeout * PT_NS_PER_MS && c->exchange->state == PT_X_IDLE)
-    pt_mongo_client_close(c, "it has sent nothing for the idle timeout");
+  const pt_exchange *x = c->exchange;
+  bool idle = x->state == PT_X_IDLE, streams = !idle && x->cmd.exhaust; /* who reads a stream may take his time */
+  if (pt_mongo_client_stalls(c, x->rest || (idle && c->in_len), !streams))
+    return;
+  if (idle && m->worker->now - c->last > m->mc->idle_timeout * PT_NS_PER_MS)
+    pt_mongo_client_late(c, "it has sent nothing for the idle timeout");
   else if (look_bound(c) && c->exchange->wait)
     pt_local_look(c->exchange);
 }

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Upgrades in a row under load: a new process takes over from the one that runs, which then is told to quit. Clients of Redis and MongoDB stay connected and busy, and
+check every answer; others come and go. Passes when there was no error, no wrong answer, no reconnect, no refused connect, every client is where it was, and
+all the old processes are gone. Usage: upgrades.py [--upgrades 20] [--clients 1000] [--mongo 200]; --help tells the rest."""
+import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import common
+import puerta as rig
+from cluster import Cluster, free_port
+from mongos import Trio
+from upgrade_clients import MongoClient, Newcomer, RedisClient, Tally
+
+GRACE = 60  # seconds for a client to end its last turn
+
+
+def text(cluster, trio, ports, args):
+    """The configuration of every generation."""
+    top = {"workers": args.workers}
+    if args.socket_option:
+        top["upgrade"] = {"socket": args.socket}
+    return rig.config(rig.listener(cluster, ports["redis"], name="redis"),
+                      *(rig.mongo_listener(trio, ports[way], name=way, forward=way) for way in ("connection", "request")), **top)
+
+
+def clients_of(pid, ports):
+    """Established connections to our ports that the process holds: what it serves."""
+    inodes = set()
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                link = os.readlink(f"/proc/{pid}/fd/{fd}")
+            except OSError:
+                continue
+            if link.startswith("socket:["):
+                inodes.add(link[8:-1])
+    except OSError:  # it has gone
+        return 0
+    with open("/proc/net/tcp") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return sum(f[3] == "01" and int(f[1].split(":")[1], 16) in ports and f[9] in inodes for f in rows)
+
+
+class Upgrades:
+    """The generations, one after the other."""
+
+    def __init__(self, make, args, ports, tally):
+        self.make, self.args, self.ports, self.tally = make, args, set(ports.values()), tally
+        self.now = make([])
+        self.wrong = []
+        self.threads = ThreadPoolExecutor(1)  # a process dies with the thread that started it: this one stays
+
+    async def aside(self, function, *args):
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *args)
+
+    async def one(self, n):
+        old, began, before = self.now, time.monotonic(), Counter(self.tally.faults)
+        self.now = await self.aside(self.make, [a.format(socket=self.args.socket, pid=old.pid) for a in self.args.upgrade_args.split()])
+        prepared = time.monotonic() - began
+        if self.args.retire != "none":
+            old.kill(getattr(signal, f"SIG{self.args.retire}"))
+        await self.aside(self.now.wait_ready, self.args.gone)
+        ready = time.monotonic() - began
+        await asyncio.sleep(self.args.settle)
+        moved, kept = clients_of(self.now.pid, self.ports), clients_of(old.pid, self.ports)
+        gone = await self.aside(self.bury, n, old, began)
+        faults = Counter(self.tally.faults) - before
+        slowest, who = self.tally.take_slowest()
+        print(f"upgrade {n:2}: prepared in {prepared * 1000:.0f} ms, serving after {ready * 1000:.0f} ms; {self.args.settle} s later {moved} clients are with the new "
+              f"process, {kept} with the old one, which {gone}; slowest answer {slowest * 1000:.0f} ms ({who}); " + (", ".join(f"{v} {k}" for k, v in faults.items()) or "no errors"), flush=True)
+
+    def bury(self, n, old, began):
+        """Waits for the end of an old process; in words."""
+        try:
+            old.wait_exit(self.args.gone)
+            gone = f"has gone after {time.monotonic() - began:.1f} s"
+        except subprocess.TimeoutExpired:
+            gone = "IS STILL THERE"
+            self.wrong.append(f"upgrade {n}: the old process {old.pid} is still there after {self.args.gone} s")
+        self.wrong += [f"upgrade {n}: {w}" for w in common.ended(old)]
+        return gone
+
+    def end(self):
+        wrong = common.ended(self.now)
+        self.threads.shutdown()
+        return wrong
+
+
+async def busy(args, ports, upgrades, tally):
+    """Starts the clients, does the upgrades, ends the clients. What is wrong, as a list."""
+    ended, wrong = asyncio.Event(), []
+    redis = [RedisClient(i, ports["redis"], tally, ended, args.pause) for i in range(args.clients)]
+    ways = ("connection", "request")
+    mongo = [MongoClient(i, ports[ways[i % 2]], ways[i % 2], tally, ended, args.pause) for i in range(args.mongo)]
+    newcomers = [Newcomer(ports, tally, ended) for _ in range(2)]
+    tasks = [asyncio.create_task(c.live()) for c in redis + mongo + newcomers]
+    await asyncio.sleep(args.between)
+    places = {c.name: c.place for c in mongo}
+    if None in places.values():
+        wrong.append(f"{list(places.values()).count(None)} MongoDB clients have not found their place before the first upgrade")
+    for n in range(1, args.upgrades + 1):
+        try:
+            await upgrades.one(n)
+        except (RuntimeError, OSError) as e:
+            wrong.append(f"upgrade {n}: {e}")
+            break
+        await asyncio.sleep(args.between)
+        if not upgrades.now.alive():
+            wrong.append(f"upgrade {n}: the new process has ended")
+            break
+    served = clients_of(upgrades.now.pid, set(ports.values()))
+    ended.set()
+    _, late = await asyncio.wait(tasks, timeout=GRACE)
+    if late:
+        wrong.append(f"{len(late)} clients were never answered")
+        for t in late:
+            t.cancel()
+    if upgrades.now.alive():
+        moved = [name for name, place in (await come_again(mongo)).items() if place != places[name]]
+        wrong += [f"{len(moved)} MongoDB clients that come again reach another mongos: {moved[:5]}"] if moved else []
+    idle = [c.name for c in redis + mongo if c.turns < args.upgrades]
+    wrong += [f"{len(idle)} clients were not busy: {idle[:5]}"] if idle else []
+    print(f"{tally.answers} turns of {len(redis)} Redis and {len(mongo)} MongoDB clients, {tally.visits} clients came and went, "
+          f"{served} connections at the last process")
+    return wrong
+
+
+async def come_again(mongo):
+    """Where a new connection of each client lands that is placed by connection."""
+    return {c.name: await c.again() for c in mongo if c.way == "connection"}
+
+
+def main(args):
+    rig.raise_file_limit()
+    tally = Tally()
+    with Cluster() as cluster, Trio() as trio:
+        ports = {name: free_port() for name in ("redis", "connection", "request")}
+        args.socket = args.socket or f"{trio.dir}/upgrade.sock"
+
+        def make(more):
+            p = rig.Puerta(text(cluster, trio, ports, args), args=more, ready=not more)
+            if more and args.prepared:
+                p.wait_log(args.prepared, seconds=args.gone)
+            return p
+
+        upgrades = Upgrades(make, args, ports, tally)
+        wrong = asyncio.run(busy(args, ports, upgrades, tally))
+        wrong += upgrades.wrong + upgrades.end()
+    for kind, n in tally.faults.items():
+        wrong.append(f"{n} {kind}, for instance: {tally.examples[kind]}")
+    return common.verdict(wrong)
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--upgrades", type=int, default=20)
+    p.add_argument("--clients", type=int, default=1000, help="of Redis")
+    p.add_argument("--mongo", type=int, default=200, help="half of them before forward = \"connection\", half before \"request\"")
+    p.add_argument("--workers", type=int, default=2)
+    p.add_argument("--pause", type=float, default=0.4, help="seconds between a client's turns, on average")
+    p.add_argument("--between", type=float, default=2, help="seconds before the next upgrade")
+    p.add_argument("--settle", type=float, default=0.5, help="seconds after which it is counted who serves whom")
+    p.add_argument("--gone", type=float, default=30, help="seconds in which an old process must have gone")
+    p.add_argument("--upgrade-args", default="--upgrade --upgrade-sock {socket}", help="arguments of each new process; {socket}, {pid} of the old one")
+    p.add_argument("--prepared", default="ready to take over", help="in the log of a new process: the old one may be told to quit")
+    p.add_argument("--retire", default="QUIT", help="the signal that ends an old process; none: it goes by itself")
+    p.add_argument("--socket", help="the upgrade socket (in a temporary directory)")
+    p.add_argument("--no-socket-option", dest="socket_option", action="store_false", help="leave upgrade = { socket = ... } out of the configuration")
+    sys.exit(main(p.parse_args()))

@@ -108,6 +108,12 @@ static int take(pt_cli *cli, option_id id) {
   case OPT_ERROR_LOG:
     cli->over.error_log = optarg;
     return -1;
+  case OPT_UPGRADE:
+    cli->over.upgrade = true;
+    return -1;
+  case OPT_UPGRADE_SOCK:
+    cli->over.upgrade_socket = optarg;
+    return -1;
   case OPT_WORKERS:
     return set_workers(cli, optarg);
   case OPT_LOG_LEVEL:

@@ -2,11 +2,8 @@
 #ifndef PT_CLI_H
 #define PT_CLI_H
 
+#include "base/version.h"
 #include "core/control.h"
-
-#ifndef PT_VERSION
-#define PT_VERSION "0.1.0"
-#endif
 
 typedef struct pt_cli {
   const char *file; /* NULL: none was given */

@@ -21,6 +21,7 @@
 
 USAGE("[run] [FILE]", "serve as FILE says")
 USAGE("-t [FILE]", "check FILE: \"configuration ok\", or every error, exit 1")
+USAGE("--upgrade [FILE]", "take over from the puerta that serves FILE: its clients stay connected")
 USAGE("--dump [FILE]", "print the effective configuration with all defaults")
 
 OPTION(CONFIG, 'c', "config", "FILE", "the same as FILE")
@@ -30,6 +31,9 @@ OPTION(DAEMON, 'd', "daemon", 0, "serve in the background; ends with 0 when it d
 OPTION(PID_FILE, 'p', "pid-file", "PATH", "write the process id there; wins over the file")
 OPTION(ERROR_LOG, 'e', "error-log", "PATH",
        "write the log there, with the errors that keep puerta from starting; wins over the file")
+OPTION(UPGRADE, 0, "upgrade", 0,
+       "prepare to take over from the puerta that serves FILE, without dropping a connection; it hands over when it gets QUIT")
+OPTION(UPGRADE_SOCK, 0, "upgrade-sock", "PATH", "the socket at which it is found, and this one in its turn; wins over the file")
 OPTION(WORKERS, 'w', "workers", "N", "worker threads, 0: one per core; wins over the file")
 OPTION(LOG_LEVEL, 0, "log-level", "LEVEL", "debug, info, warn or error; wins over the file")
 OPTION(SCRAM, 0, "scram", "USER", "read a password from standard input, print what `auth` of puerta.mongodb keeps of it")
@@ -42,6 +46,7 @@ CHOICES("PATH", "<file>")
 CHOICES("LEVEL", "debug info warn error")
 
 SIGNAL("HUP", "reloads FILE without dropping a connection")
+SIGNAL("QUIT", "hands all clients over to the process that was started with --upgrade; without one as TERM")
 SIGNAL("TERM", "finishes what is in flight and ends")
 SIGNAL("INT", "ends at once")
 

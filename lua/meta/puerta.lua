@@ -15,12 +15,16 @@
 ---@field user? string whom puerta becomes once its listeners are bound, when it was started by root; that user has to be able to read what a reload reads
 ---@field group? string the group puerta belongs to then
 ---@field log? puerta.log the log
+---@field upgrade? puerta.upgrade how another process takes over from this one
 ---@field drain_timeout? string how long SIGTERM waits for requests in flight
 ---@field coalesce? string how long a worker may sleep, when its batches are small, so that requests of many clients leave together; `"0us"`: never
 ---@field watchdog? puerta.watchdog what happens when a policy does not come back
 ---@field max_connections? integer clients at once, of all listeners; 0: as many as files may be open
 ---@field accept_rate? integer new clients a second, of all listeners; 0: no limit. More of them wait in the kernel's queue
 ---@field listeners (puerta.mongodb|puerta.redis)[] what puerta listens for; their number, order and kind need a restart, most of their options do not
+
+---@class puerta.upgrade
+---@field socket? string where a new process (`puerta FILE --upgrade`) finds this one; in a directory that only its user may write to
 
 ---@class puerta.log
 ---@field level? "debug"|"info"|"warn"|"error" the least important lines to show

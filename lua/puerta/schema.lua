@@ -30,6 +30,14 @@ local watchdog = shape.group {
   end,
 }
 
+local upgrade = shape.group {
+  editor = "puerta.upgrade",
+  options = {
+    { "socket", type = types.path(), default_doc = "in the run directory",
+      doc = "where a new process (`puerta FILE --upgrade`) finds this one; in a directory that only its user may write to" },
+  },
+}
+
 local wildcard = { ["0.0.0.0"] = true, ["::"] = true }
 
 -- Two listeners cannot share an address or a name.
@@ -67,6 +75,7 @@ local config = shape.group {
       doc = "whom puerta becomes once its listeners are bound, when it was started by root; that user has to be able to read what a reload reads" },
     { "group", type = types.name(), default_doc = "the user's own", restart = true, doc = "the group puerta belongs to then" },
     { "log", type = log, default = {}, default_doc = "see below", doc = "the log" },
+    { "upgrade", type = upgrade, default = {}, restart = true, default_doc = "see below", doc = "how another process takes over from this one" },
     { "drain_timeout", type = types.duration({ "100ms", "24h" }, "30s", true), default = "30s", doc = "how long SIGTERM waits for requests in flight" },
     { "coalesce", type = types.short_duration({ "1us", "10ms" }, "100us", true), default = "100us",
       doc = "how long a worker may sleep, when its batches are small, so that requests of many clients leave together; `\"0us\"`: never" },
@@ -86,6 +95,7 @@ local config = shape.group {
 -- For the reference and the stubs, in the order of the page.
 local groups = {
   { "puerta.config", config, doc = "The whole. A configuration file returns it." },
+  { "upgrade", upgrade, doc = "In `puerta.config`." },
   { "log", log, doc = "In `puerta.config`." },
   { "watchdog", watchdog, doc = "In `puerta.config`." },
 }

@@ -40,6 +40,18 @@ pt_limit pt_admit(pt_door *door, const pt_address *from, pt_source **source) {
   return e == -EDQUOT ? PT_LIMIT_SOURCE : e ? PT_LIMIT_MEMORY : PT_LIMIT_NONE;
 }
 
+pt_source *pt_admit_arrived(pt_door *door, const pt_address *from) {
+  const pt_listener_config *lc = &door->all->cfg->listeners[door->listener];
+  pt_source *source = NULL;
+  uint8_t ip[16];
+  pt_cidr_ip(from, ip);
+  if (lc->mongo && pt_cidr_any(lc->mongo->trusted, lc->mongo->ntrusted, ip))
+    return NULL;
+  unsigned bits = prefix(lc, ip);
+  pt_cidr_mask(ip, bits);
+  return pt_sources_enter(door->admission.sources, ip, bits, 0, &source) ? NULL : source;
+}
+
 /* What the limit is, and the way out. */
 static void explain(const pt_door *door, pt_limit limit, const pt_address *from, char *out, size_t cap) {
   const pt_doors *d = door->all;

@@ -34,6 +34,8 @@ struct pt_door;
 
 /* A connection from there. NONE: *source is its use of its source (NULL: it has none), for pt_worker_left when it goes. */
 pt_limit pt_admit(struct pt_door *door, const pt_address *from, pt_source **source);
+/* A client of the process before: it is counted, and in whatever the limits are. */
+pt_source *pt_admit_arrived(struct pt_door *door, const pt_address *from);
 /* Says so, as far as the client is to know, counts, logs and closes fd. */
 void pt_admit_refuse(struct pt_door *door, pt_limit limit, int fd, const pt_address *from);
 /* Does the listener let this address in? */

@@ -10,6 +10,7 @@
 #include "core/retry.h"
 #include "core/route.h"
 #include "core/stream.h"
+#include "wire/handover.h"
 
 enum {
   READ_ROOM = 16 * 1024, /* a read asks for at least this much */
@@ -44,11 +45,10 @@ static int more_clients(pt_worker *w) {
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events);
-
-int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, pt_source *source) {
+static pt_client *client_new(pt_service *s, int fd, uint64_t id, pt_source *source) {
   pt_worker *w = s->worker;
   if (!w->free_client && more_clients(w))
-    return -ENOMEM;
+    return NULL;
   pt_client *c = pt_client_at(w, w->free_client - 1);
   w->free_client = c->need;
   uint32_t index = c->index, gen = c->gen + 1;
@@ -57,15 +57,44 @@ int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, p
   c->gen = gen;
   c->svc = s;
   c->proto = 2;
-  c->ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0;
-  c->port = pt_address_port(from);
   c->id = id;
   c->source = source;
   c->since = c->last = w->now;
   c->flags = s->lc->nusers ? 0 : PT_CLIENT_AUTHED;
   pt_conn_open(&c->conn, w->loop, fd, EV_READ, on_io, c);
-  pt_count(&w->n.accepted);
+  return c;
+}
+
+int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, pt_source *source) {
+  pt_client *c = client_new(s, fd, id, source);
+  if (!c)
+    return -ENOMEM;
+  c->ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0;
+  c->port = pt_address_port(from);
+  pt_count(&s->worker->n.accepted);
   return 0;
+}
+
+pt_client *pt_client_arrive(pt_service *s, int fd, const pt_ho_redis *m, pt_source *source) {
+  pt_chunk *in = m->input.n ? pt_chunk_exact(&s->worker->pool, m->input.n + KEEP_MIN) : NULL;
+  pt_client *c = m->input.n && !in ? NULL : client_new(s, fd, m->id, source);
+  if (!c) {
+    if (in)
+      pt_chunk_unref(in);
+    return NULL;
+  }
+  c->ip = m->ip;
+  c->port = m->port;
+  c->since = m->since;
+  c->proto = m->proto == 3 ? 3 : 2;
+  c->flags |= PT_CLIENT_AWAY | (m->authed ? PT_CLIENT_AUTHED : 0);
+  if (in) {
+    memcpy(in->data, m->input.at, m->input.n);
+    c->in = in;
+    c->in_len = m->input.n;
+  }
+  pt_client_watch(c);
+  return c;
 }
 
 static void drop_input(pt_client *c) {
@@ -123,7 +152,7 @@ void pt_client_pump_later(pt_client *c) { list(c, PT_CLIENT_PUMP, &c->svc->worke
 /* ---- reading ---- */
 
 void pt_client_watch(pt_client *c) {
-  int reads = c->flags & (PT_CLIENT_BARRIER | PT_CLIENT_FULL | PT_CLIENT_EOF | PT_CLIENT_CLOSING) ? 0 : EV_READ;
+  int reads = c->flags & (PT_CLIENT_BARRIER | PT_CLIENT_FULL | PT_CLIENT_EOF | PT_CLIENT_CLOSING | PT_CLIENT_AWAY) ? 0 : EV_READ;
   if (c->stream && !pt_stream_wants(c))
     reads = 0;
   pt_conn_watch(&c->conn, c->svc->worker->loop, reads | (c->flags & PT_CLIENT_BLOCKED_OUT ? EV_WRITE : 0));
@@ -184,7 +213,7 @@ static void work(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
 
 void pt_client_resume(pt_client *c) {
   c->flags &= (uint16_t)~PT_CLIENT_RESUME;
-  if ((c->flags & PT_CLIENT_BARRIER) && c->head != c->tail)
+  if (((c->flags & PT_CLIENT_BARRIER) && c->head != c->tail) || (c->flags & PT_CLIENT_AWAY))
     return;
   if ((c->flags & PT_CLIENT_FULL) && full(c))
     return;

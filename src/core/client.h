@@ -4,6 +4,8 @@
 
 #include "core/worker.h"
 
+struct pt_ho_redis;
+
 static inline pt_client *pt_client_at(pt_worker *w, uint32_t index) {
   return &w->clients[index / PT_CLIENT_BLOCK][index % PT_CLIENT_BLOCK];
 }
@@ -22,6 +24,10 @@ static inline pt_owner pt_client_owner(const pt_client *c, uint32_t seq) {
 
 /* Takes over an accepted socket. 0, or -ENOMEM: then fd is still the caller's. */
 int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, pt_source *source);
+
+/* Takes over a client of another process with its socket; it is not read (PT_CLIENT_AWAY) until pt_move_begin. NULL: no memory, the socket is still
+ * the caller's. */
+pt_client *pt_client_arrive(pt_service *s, int fd, const struct pt_ho_redis *m, pt_source *source);
 
 /* Closes at once; requests in flight find it gone by its generation. reason: for the log, NULL: nothing special. */
 void pt_client_close(pt_client *c, const char *reason);

@@ -79,6 +79,7 @@ void pt_config_unref(pt_config *c) {
   free(c->listeners);
   free(c->file);
   free(c->pid_file);
+  free(c->upgrade_socket);
   free(c->user);
   free(c->group);
   free(c->log_level);
@@ -113,6 +114,8 @@ static const char *top_diff(const pt_config *was, const pt_config *is) {
     return "daemon";
   if (differ(was->pid_file, is->pid_file))
     return "pid_file";
+  if (differ(was->upgrade_socket, is->upgrade_socket))
+    return "upgrade";
   if (differ(was->group, is->group))
     return "group";
   if (differ(was->user, is->user))

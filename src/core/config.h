@@ -151,6 +151,7 @@ typedef struct pt_config {
   char *file;
   unsigned workers; /* 0: one per core */
   bool daemon; /* in the background, false */
+  char *upgrade_socket; /* path; NULL: one of its own in the run directory */
   char *pid_file; /* NULL: none */
   char *user, *group; /* to become once everything is bound; NULL: nobody else, the user's own */
   char *log_level; /* "debug" "info" "warn" "error" */

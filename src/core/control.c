@@ -12,8 +12,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/door.h"
+#include "core/giver.h"
 #include "core/process.h"
 #include "core/subject.h"
+#include "core/taker.h"
+#include "core/upgrade_path.h"
 #include "core/watchdog.h"
 #include "core/worker.h"
 
@@ -36,21 +39,99 @@ struct pt_control {
   pt_worker **workers;
   unsigned nworkers;
   pt_watchdog *watchdog;
-  ev_signal hup, usr1, term, intr;
+  pt_taker *taker; /* until the process before has ended */
+  pt_giver *giver; /* NULL while there is a taker */
+  uint32_t upgrades; /* of this line of processes */
+  char *upgrade_socket; /* path; NULL: no upgrades */
+  ev_signal hup, usr1, term, intr, quit;
   ev_timer grace, ended;
-  bool ready, draining, stopping;
+  bool ready, draining, stopping, failed;
 };
 
 /* A cluster that cannot be reached: from now on clients hear so instead of waiting. */
 static void on_grace(struct ev_loop *loop, ev_timer *t, int events) {
   (void)loop, (void)events;
   pt_control *k = t->data;
-  for (unsigned i = 0; i < k->cfg->nlisteners && !k->draining; i++)
+  for (unsigned i = 0; i < k->cfg->nlisteners && !k->draining && !k->doors.resting; i++)
     if (!k->doors.doors[i].open) {
       pt_warn("ready", "%s: no node answers yet; clients are told so", k->cfg->listeners[i].name);
       pt_door_let_in(&k->doors, i);
     }
   pt_process_ready(&k->process);
+}
+
+/* ---- upgrades ---- */
+
+static void drain(pt_control *k, uint64_t ms);
+static void stop(pt_control *k);
+
+static void on_given(void *arg) { drain(arg, 0); }
+
+/* From now on this process can be replaced in its turn. */
+static void wait_for_heir(pt_control *k) {
+  pt_giver_env env = {.loop = k->loop,
+                      .doors = &k->doors,
+                      .subjects = &k->subjects,
+                      .cfg = &k->cfg,
+                      .workers = k->workers,
+                      .nworkers = k->nworkers,
+                      .upgrades = k->upgrades,
+                      .done = on_given,
+                      .arg = k};
+  if (k->upgrade_socket)
+    k->giver = pt_giver_start(&env, k->upgrade_socket);
+}
+
+/* The first worker carries the counters of the process before. */
+static void count_on(pt_control *k, const uint64_t counters[PT_HO_COUNTERS]) {
+  pt_msg *m = calloc(1, sizeof *m);
+  uint64_t *totals = m ? malloc(PT_HO_COUNTERS * sizeof *totals) : NULL;
+  if (!totals) {
+    free(m);
+    return;
+  }
+  memcpy(totals, counters, PT_HO_COUNTERS * sizeof *totals);
+  *m = (pt_msg){.kind = PT_MSG_TOTALS, .fd = -1, .totals = totals};
+  pt_inbox_post(&k->workers[0]->inbox, m);
+}
+
+static void on_begin(void *arg, const pt_heritage *h) {
+  pt_control *k = arg;
+  k->upgrades = h->upgrades;
+  if (h->next_id > k->doors.next_id)
+    k->doors.next_id = h->next_id;
+  count_on(k, h->counters);
+  pt_doors_wake(&k->doors);
+  pt_process_take_over(&k->process, pt_taker_pid(k->taker));
+  pt_info("ready", "serving with %u worker%s, upgrade %u", k->nworkers, k->nworkers == 1 ? "" : "s", k->upgrades);
+}
+
+static void on_predecessor_ended(void *arg) {
+  pt_control *k = arg;
+  pt_subjects_abandon(&k->subjects);
+  pt_taker_free(k->taker);
+  k->taker = NULL;
+  wait_for_heir(k);
+}
+
+static void on_not_taken(void *arg) {
+  pt_control *k = arg;
+  k->failed = true;
+  stop(k);
+}
+
+static void offer_to_take(pt_control *k) {
+  pt_taker_env env = {.loop = k->loop,
+                      .doors = &k->doors,
+                      .workers = k->workers,
+                      .nworkers = k->nworkers,
+                      .begin = on_begin,
+                      .end = on_predecessor_ended,
+                      .fail = on_not_taken,
+                      .arg = k};
+  for (unsigned i = 0; i < k->cfg->nlisteners; i++)
+    pt_door_let_in(&k->doors, i); /* once they wake */
+  pt_taker_ready(k->taker, &env, k->cfg);
 }
 
 static void on_news(void *arg, unsigned listener) {
@@ -60,7 +141,10 @@ static void on_news(void *arg, unsigned listener) {
   bool all = true;
   for (unsigned i = 0; i < k->cfg->nlisteners; i++)
     all &= pt_subject_known(&k->subjects.at[i]);
-  if (all && !k->ready) {
+  if (all && k->taker && !k->ready) {
+    k->ready = true;
+    offer_to_take(k);
+  } else if (all && !k->ready) {
     k->ready = true;
     pt_info("ready", "serving with %u worker%s", k->nworkers, k->nworkers == 1 ? "" : "s");
     pt_process_ready(&k->process);
@@ -184,12 +268,12 @@ static void on_hup(struct ev_loop *loop, ev_signal *s, int events) {
 
 /* ---- ending ---- */
 
-static void tell_workers(pt_control *k, pt_msg_kind kind) {
+static void tell_workers(pt_control *k, pt_msg_kind kind, uint64_t drain_ms) {
   for (unsigned i = 0; i < k->nworkers; i++) {
     pt_msg *m = calloc(1, sizeof *m);
     if (!m)
       _exit(1); /* asked to end and no memory to do it well */
-    *m = (pt_msg){.kind = kind, .fd = -1, .drain_ms = k->cfg->drain_timeout};
+    *m = (pt_msg){.kind = kind, .fd = -1, .drain_ms = drain_ms};
     pt_inbox_post(&k->workers[i]->inbox, m);
   }
 }
@@ -208,9 +292,10 @@ static void stop(pt_control *k) {
     return;
   k->draining = k->stopping = true;
   pt_info("stop", "stopping");
-  pt_process_stopping(0);
+  if (!pt_giver_gives(k->giver))
+    pt_process_stopping(0);
   pt_doors_close(&k->doors);
-  tell_workers(k, PT_MSG_STOP);
+  tell_workers(k, PT_MSG_STOP, 0);
   ev_timer_again(k->loop, &k->ended);
 }
 
@@ -219,19 +304,31 @@ static void on_int(struct ev_loop *loop, ev_signal *s, int events) {
   stop(s->data);
 }
 
-static void on_term(struct ev_loop *loop, ev_signal *s, int events) {
-  (void)loop, (void)events;
-  pt_control *k = s->data;
+static void drain(pt_control *k, uint64_t ms) {
   if (k->draining) {
     stop(k);
     return;
   }
   k->draining = true;
-  pt_process_stopping(k->cfg->drain_timeout);
-  pt_info("drain", "no new clients; finishing what is in flight, at most %llu ms", (unsigned long long)k->cfg->drain_timeout);
+  if (!pt_giver_gives(k->giver))
+    pt_process_stopping(ms);
+  pt_info("drain", "no new clients; finishing what is in flight, at most %llu ms", (unsigned long long)ms);
   pt_doors_close(&k->doors);
-  tell_workers(k, PT_MSG_DRAIN);
+  tell_workers(k, PT_MSG_DRAIN, ms);
   ev_timer_again(k->loop, &k->ended);
+}
+
+static void on_term(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)events;
+  pt_control *k = s->data;
+  drain(k, k->cfg->drain_timeout);
+}
+
+static void on_quit(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)events;
+  pt_control *k = s->data;
+  if (k->draining || !pt_giver_go(k->giver))
+    drain(k, k->cfg->drain_timeout);
 }
 
 /* ---- starting ---- */
@@ -244,7 +341,7 @@ static unsigned cores(void) {
 static int start_workers(pt_control *k) {
   unsigned want = k->cfg->workers ? k->cfg->workers : cores();
   k->workers = calloc(want, sizeof *k->workers);
-  if (!k->workers || pt_subjects_start(&k->subjects, k->cfg))
+  if (!k->workers || pt_subjects_start(&k->subjects, k->cfg, pt_taker_heritage(k->taker)))
     goto fail;
   while (k->nworkers < want) {
     pt_listener_policy *policies = make_policies(k, k->cfg);
@@ -285,6 +382,17 @@ static void sum_up(pt_control *k) {
   pt_subjects_sum_up(&k->subjects);
 }
 
+/* The way to the process before, if there is to be one, and to the one after. 0, or -1: it has been said why. */
+static int take_over(pt_control *k) {
+  const char *path = k->over->upgrade_socket ? k->over->upgrade_socket : k->cfg->upgrade_socket;
+  k->upgrade_socket = pt_upgrade_path(path, k->cfg->file);
+  if (!k->over->upgrade)
+    return 0;
+  k->taker = k->upgrade_socket ? pt_taker_connect(k->upgrade_socket, pt_process_user(k->cfg)) : NULL;
+  k->doors.resting = true; /* until the old process lets its clients go */
+  return k->taker ? 0 : -1;
+}
+
 int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script, const pt_overrides *over) {
   pt_control k = {
       .cfg = cfg, .lua_path = lua_path, .script = script, .over = over, .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
@@ -302,23 +410,30 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   watch_signal(&k, &k.usr1, on_usr1, SIGUSR1);
   watch_signal(&k, &k.term, on_term, SIGTERM);
   watch_signal(&k, &k.intr, on_int, SIGINT);
-  if (pt_doors_open(&k.doors, k.loop, cfg) || pt_process_settle(cfg, lua_path, script) || pt_log_start() || start_workers(&k))
+  watch_signal(&k, &k.quit, on_quit, SIGQUIT);
+  if (take_over(&k) || pt_doors_open(&k.doors, k.loop, cfg, pt_taker_heritage(k.taker)) ||
+      pt_process_settle(cfg, lua_path, script) || pt_log_start() || start_workers(&k))
     goto out;
   k.watchdog = pt_watchdog_start(k.workers, k.nworkers, cfg->watchdog_warn, cfg->watchdog_abort);
   if (!k.watchdog)
     goto out;
   ev_timer_start(k.loop, &k.grace);
+  if (!k.taker)
+    wait_for_heir(&k);
   ev_run(k.loop, 0);
-  code = 0;
+  code = k.failed;
 out:
   pt_doors_close(&k.doors);
   if (!k.stopping && code)
-    tell_workers(&k, PT_MSG_STOP);
+    tell_workers(&k, PT_MSG_STOP, 0);
   pt_watchdog_stop(k.watchdog);
   if (!code)
     sum_up(&k);
   for (unsigned i = 0; i < k.nworkers; i++)
     pt_worker_join(k.workers[i]);
+  pt_taker_free(k.taker);
+  pt_giver_free(k.giver);
+  free(k.upgrade_socket);
   pt_subjects_free(&k.subjects);
   free(k.workers);
   pt_doors_free(&k.doors);

@@ -4,6 +4,7 @@
  *   SIGUSR1  open the log again
  *   SIGTERM  drain: stop accepting, finish what is in flight, at most drain_timeout
  *   SIGINT   stop at once (also the second SIGTERM)
+ *   SIGQUIT  hand over to the new process that waits for it (core/giver.h); without one as SIGTERM
  */
 #ifndef PT_CORE_CONTROL_H
 #define PT_CORE_CONTROL_H
@@ -25,6 +26,8 @@ typedef struct pt_overrides {
   const char *log_level; /* NULL: none */
   const char *pid_file; /* NULL: none */
   const char *error_log; /* path of the log, wins over log.to; NULL: none */
+  bool upgrade; /* take over from the process that runs */
+  const char *upgrade_socket; /* path; NULL: the configuration's */
   int foreground; /* of pt_daemon_start, -1: not a daemon */
 } pt_overrides;
 

@@ -36,6 +36,13 @@ unsigned pt_door_clients(const pt_door *door) {
   return n;
 }
 
+static void post(pt_door *door, pt_msg *m) {
+  pt_worker *w = emptiest(door->all);
+  atomic_fetch_add(&w->connected, 1);
+  atomic_fetch_add(&w->connected_to[door->listener], 1);
+  pt_inbox_post(&w->inbox, m);
+}
+
 static void hand_over(pt_door *door, int fd, const pt_address *from) {
   pt_source *source = NULL;
   pt_limit limit = pt_admit(door, from, &source);
@@ -51,12 +58,16 @@ static void hand_over(pt_door *door, int fd, const pt_address *from) {
     free(m);
     return;
   }
-  pt_worker *w = emptiest(door->all);
   *m = (pt_msg){
       .kind = PT_MSG_CLIENT, .listener = door->listener, .fd = fd, .id = ++door->all->next_id, .from = *from, .source = source};
-  atomic_fetch_add(&w->connected, 1);
-  atomic_fetch_add(&w->connected_to[door->listener], 1);
-  pt_inbox_post(&w->inbox, m);
+  post(door, m);
+}
+
+void pt_door_pass_on(pt_door *door, pt_msg *m) {
+  pt_address from = {.len = sizeof from.in6};
+  if (!getpeername(m->parcel->fds[0], &from.sa, &from.len))
+    m->source = pt_admit_arrived(door, &from);
+  post(door, m);
 }
 
 /* Accepts when it is open and nothing makes it wait. */
@@ -64,7 +75,7 @@ static void settle(pt_door *door) {
   struct ev_loop *loop = door->all->loop;
   if (door->io.fd < 0)
     return;
-  if (door->open && !ev_is_active(&door->all->pause) && !ev_is_active(&door->wait))
+  if (door->open && !door->all->resting && !ev_is_active(&door->all->pause) && !ev_is_active(&door->wait))
     ev_io_start(loop, &door->io);
   else
     ev_io_stop(loop, &door->io);
@@ -137,12 +148,24 @@ void pt_door_let_in(pt_doors *d, unsigned listener) {
   settle(&d->doors[listener]);
 }
 
+void pt_doors_rest(pt_doors *d) {
+  d->resting = true;
+  for (unsigned i = 0; i < d->n; i++)
+    settle(&d->doors[i]);
+}
+
+void pt_doors_wake(pt_doors *d) {
+  d->resting = false;
+  for (unsigned i = 0; i < d->n; i++)
+    settle(&d->doors[i]);
+}
+
 void pt_doors_configure(pt_doors *d, const pt_config *cfg) { d->cfg = cfg; }
 
-static int listen_at(pt_door *door, const pt_listener_config *lc) {
+static int listen_at(pt_door *door, const pt_listener_config *lc, pt_heritage *from) {
   pt_address a;
-  int fd = pt_address_parse(&a, lc->bind.host, lc->bind.port);
-  if (fd == 0)
+  int e = pt_address_parse(&a, lc->bind.host, lc->bind.port), fd = e ? e : pt_heritage_socket(from, &lc->bind);
+  if (!e && fd < 0)
     fd = pt_listen(&a, (int)lc->backlog);
   if (fd < 0) {
     pt_error("listen", "%s: listener \"%s\": cannot bind %s:%u: %s", lc->where, lc->name, lc->bind.host, lc->bind.port,
@@ -153,8 +176,7 @@ static int listen_at(pt_door *door, const pt_listener_config *lc) {
   pt_info("listen", "%s: %s:%u", lc->name, lc->bind.host, lc->bind.port);
   return 0;
 }
-
-int pt_doors_open(pt_doors *d, struct ev_loop *loop, const pt_config *cfg) {
+int pt_doors_open(pt_doors *d, struct ev_loop *loop, const pt_config *cfg, pt_heritage *from) {
   uint64_t seed;
   d->loop = loop;
   d->cfg = cfg;
@@ -173,7 +195,7 @@ int pt_doors_open(pt_doors *d, struct ev_loop *loop, const pt_config *cfg) {
     ev_io_init(&door->io, on_accept, -1, EV_READ);
     ev_timer_init(&door->wait, on_wait, 0., 0.);
     door->io.data = door->wait.data = door;
-    if (!door->name || !door->admission.sources || listen_at(door, lc)) {
+    if (!door->name || !door->admission.sources || listen_at(door, lc, from)) {
       pt_sources_free(door->admission.sources);
       free(door->name);
       return -1;

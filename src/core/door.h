@@ -1,9 +1,9 @@
 /* Doors: the listening sockets, one a listener. Who may come in (admit) goes to the worker with the fewest clients. Control thread. */
 #ifndef PT_CORE_DOOR_H
 #define PT_CORE_DOOR_H
-
 #include "base/bucket.h"
 #include "core/admit.h"
+#include "core/heritage.h"
 #include "core/worker.h"
 
 typedef struct pt_door {
@@ -27,11 +27,12 @@ typedef struct pt_doors {
   unsigned nworkers;
   uint64_t next_id;
   pt_bucket rate; /* accept_rate of the process */
+  bool resting; /* another process is taking over: nobody is let in */
   ev_timer pause; /* no descriptor was left: the doors stay shut for a moment */
 } pt_doors;
 
-/* Binds and listens, lets nobody in yet: clients wait in the kernel's queue. 0, or -1: it is in the log why. d is zeroed memory. */
-int pt_doors_open(pt_doors *d, struct ev_loop *loop, const pt_config *cfg);
+/* Binds and listens, or takes the socket of the process before (from: NULL, none); lets nobody in yet: clients wait in the kernel's queue. 0, or -1: it is in the log why. d is zeroed memory. */
+int pt_doors_open(pt_doors *d, struct ev_loop *loop, const pt_config *cfg, pt_heritage *from);
 /* Lets clients of a listener in, to the workers set in d. */
 void pt_door_let_in(pt_doors *d, unsigned listener);
 /* A reload; cfg stays until the next one. Who is in stays in, whatever the new limits are. */
@@ -39,6 +40,11 @@ void pt_doors_configure(pt_doors *d, const pt_config *cfg);
 /* Clients now: of all listeners, of one. */
 unsigned pt_doors_clients(const pt_doors *d);
 unsigned pt_door_clients(const pt_door *door);
+/* Lets nobody in for now, but keeps the sockets, and lets them in again. */
+void pt_doors_rest(pt_doors *d);
+void pt_doors_wake(pt_doors *d);
+/* Gives a client of the process before (ARRIVE) to a worker; takes m over. */
+void pt_door_pass_on(pt_door *door, pt_msg *m);
 /* Closes all for good; may be called twice. pt_doors_free frees what is left. */
 void pt_doors_close(pt_doors *d);
 void pt_doors_free(pt_doors *d);

@@ -39,5 +39,8 @@ void pt_msg_free(pt_msg *m) {
   if (m->cluster)
     pt_cluster_unref(m->cluster);
   pt_backends_unref(m->backends);
+  free(m->totals);
+  if (m->parcel)
+    pt_parcel_free(m->parcel);
   free(m);
 }

@@ -10,6 +10,7 @@
 #include "core/cluster.h"
 #include "core/config.h"
 #include "core/mongo/backends.h"
+#include "core/parcel.h"
 #include "core/policy.h"
 #include "net/address.h"
 
@@ -18,6 +19,11 @@ typedef enum pt_msg_kind {
   PT_MSG_CONFIG,
   PT_MSG_CLUSTER,
   PT_MSG_BACKENDS,
+  PT_MSG_LEAVE,
+  PT_MSG_LEFT,
+  PT_MSG_ARRIVE,
+  PT_MSG_BEGIN,
+  PT_MSG_TOTALS,
   PT_MSG_DRAIN,
   PT_MSG_STOP
 } pt_msg_kind;
@@ -45,6 +51,11 @@ typedef struct pt_msg {
   pt_cluster *cluster; /* CLUSTER: one reference */
   pt_backends *backends; /* BACKENDS: one reference */
   uint64_t drain_ms; /* DRAIN */
+  struct pt_outbox *outbox; /* LEAVE: borrowed */
+  uint32_t round; /* LEAVE */
+  bool taken; /* LEFT */
+  pt_parcel *parcel; /* ARRIVE */
+  uint64_t *totals; /* TOTALS: counters of the process before, malloc'ed, PT_HO_COUNTERS of them */
 } pt_msg;
 
 typedef struct pt_inbox {

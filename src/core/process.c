@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "base/notify.h"
 #include "base/pid_file.h"
 #include "base/privileges.h"
+#include "base/run_dir.h"
 
 enum {
   OWN_FILES = 64, /* the log, Lua, event loops, probes */
@@ -47,6 +50,10 @@ int pt_process_begin(pt_process *p, const pt_config *cfg, const pt_overrides *ov
   char err[512];
   *p = (pt_process){.foreground = over->foreground};
   raise_file_limit(cfg);
+  if (over->upgrade) { /* it is the other's until it has been replaced */
+    p->next_pid_file = path;
+    return 0;
+  }
   if (path && pt_pid_file_write(path, 0, err, sizeof err)) {
     pt_error("start", "%s", err);
     return -1;
@@ -68,10 +75,18 @@ static void try_reload(const pt_config *cfg, const char *lua_path, const pt_scri
   pt_config_unref(again);
 }
 
+/* The sockets in it are the new user's to make. */
+static void give_run_dir(const pt_config *cfg) {
+  char dir[PATH_MAX];
+  if (geteuid() == 0 && !pt_run_dir(dir, sizeof dir) && chown(dir, pt_process_user(cfg), (gid_t)-1))
+    pt_warn("start", "%s stays root's: %s", dir, strerror(errno));
+}
+
 int pt_process_settle(const pt_config *cfg, const char *lua_path, const pt_script *script) {
   char err[256];
   if (!cfg->user)
     return 0;
+  give_run_dir(cfg);
   int e = pt_privileges_drop(cfg->user, cfg->group, err, sizeof err);
   if (e < 0) {
     pt_error("start", "%s", err);
@@ -83,6 +98,22 @@ int pt_process_settle(const pt_config *cfg, const char *lua_path, const pt_scrip
     try_reload(cfg, lua_path, script);
   }
   return 0;
+}
+
+uid_t pt_process_user(const pt_config *cfg) {
+  const struct passwd *u = cfg->user ? getpwnam(cfg->user) : NULL;
+  return u ? u->pw_uid : geteuid();
+}
+
+void pt_process_take_over(pt_process *p, pid_t from) {
+  char err[512], text[64];
+  if (p->next_pid_file && pt_pid_file_write(p->next_pid_file, from, err, sizeof err))
+    pt_warn("upgrade", "%s", err);
+  else
+    p->pid_file = p->next_pid_file;
+  snprintf(text, sizeof text, "MAINPID=%d", (int)getpid());
+  pt_notify(text);
+  pt_process_ready(p);
 }
 
 void pt_process_ready(pt_process *p) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -61,31 +62,55 @@ static void on_sweep(struct ev_loop *loop, ev_timer *t, int events) {
       pt_sessions_sweep(s->at[i].mongo->sessions, pt_now_ms());
 }
 
-static int start_mongo(pt_subject *about, pt_config *cfg) {
+/* The session table that the process before uses too; NULL: a new one is needed. */
+static pt_sessions *inherit_table(pt_heir *from) {
+  pt_sessions *t = NULL;
+  if (!from || from->table < 0)
+    return NULL;
+  int e = pt_sessions_attach(from->table, &t);
+  from->table = -1;
+  if (e)
+    pt_warn("upgrade", "%s: the session table cannot be taken over (%s): clients are placed anew", from->name, strerror(-e));
+  return e ? NULL : t;
+}
+
+static int start_mongo(pt_subject *about, pt_config *cfg, pt_heir *from) {
   const pt_mongo_config *mc = cfg->listeners[about->listener].mongo;
   pt_mongo_shared *shared = about->mongo = calloc(1, sizeof *shared);
   if (!shared || pt_random(shared->process_id, sizeof shared->process_id) || pt_random(&shared->secret, sizeof shared->secret))
     return -ENOMEM;
-  shared->sessions = pt_sessions_new(mc->max_sessions, mc->session_timeout);
+  if (from) {
+    memcpy(shared->process_id, from->process_id, sizeof shared->process_id);
+    shared->secret = from->secret;
+  }
+  if ((shared->sessions = inherit_table(from)))
+    pt_sessions_configure(shared->sessions, mc->max_sessions, mc->session_timeout);
+  else
+    shared->sessions = pt_sessions_new(mc->max_sessions, mc->session_timeout);
   if (!shared->sessions)
     return -ENOMEM;
-  about->health = shared->health = pt_health_start(about->all->loop, cfg, about->listener, on_health, about);
+  about->health = shared->health = pt_health_start(about->all->loop, cfg, about->listener, from, on_health, about);
   return about->health ? 0 : -ENOMEM;
 }
 
-int pt_subjects_start(pt_subjects *s, pt_config *cfg) {
+static int start_redis(pt_subject *about, pt_config *cfg, const pt_heir *from) {
+  about->topology = pt_topology_start(about->all->loop, cfg, about->listener, on_topology, about);
+  if (about->topology && from && from->nnodes) /* seeds may have gone meanwhile */
+    pt_topology_hint(about->topology, from->nodes[0].host, from->nodes[0].port);
+  return about->topology ? 0 : -ENOMEM;
+}
+
+int pt_subjects_start(pt_subjects *s, pt_config *cfg, pt_heritage *from) {
   s->at = calloc(cfg->nlisteners, sizeof *s->at);
   if (!s->at)
     return -ENOMEM;
   for (; s->n < cfg->nlisteners; s->n++) {
     pt_subject *about = &s->at[s->n];
     *about = (pt_subject){.all = s, .listener = s->n};
-    if (cfg->listeners[s->n].kind == PT_LISTENER_MONGODB) {
-      if (start_mongo(about, cfg)) {
-        s->n++;
-        return -ENOMEM;
-      }
-    } else if (!(about->topology = pt_topology_start(s->loop, cfg, s->n, on_topology, about))) {
+    const pt_listener_config *lc = &cfg->listeners[s->n];
+    pt_heir *heir = pt_heritage_find(from, lc->name, lc->kind);
+    if (lc->kind == PT_LISTENER_MONGODB ? start_mongo(about, cfg, heir) : start_redis(about, cfg, heir)) {
+      s->n++;
       return -ENOMEM;
     }
   }
@@ -105,6 +130,12 @@ void pt_subjects_reconfigure(pt_subjects *s, pt_config *cfg) {
       pt_topology_reconfigure(s->at[i].topology, cfg);
     }
   }
+}
+
+void pt_subjects_abandon(pt_subjects *s) {
+  for (unsigned i = 0; i < s->n; i++)
+    if (s->at[i].mongo)
+      pt_sessions_abandon(s->at[i].mongo->sessions);
 }
 
 bool pt_subject_known(const pt_subject *s) {

@@ -4,6 +4,7 @@
 #ifndef PT_CORE_SUBJECT_H
 #define PT_CORE_SUBJECT_H
 
+#include "core/heritage.h"
 #include "core/worker.h"
 
 struct pt_subject {
@@ -25,8 +26,10 @@ typedef struct pt_subjects {
   ev_timer sweep; /* forgets sessions that have timed out */
 } pt_subjects;
 
-/* Starts asking about every listener; s has loop, news and arg, the rest zero. 0 or -ENOMEM. */
-int pt_subjects_start(pt_subjects *s, pt_config *cfg);
+/* Starts asking about every listener, from where the process before left off (from: NULL, none); s has loop, news and arg, the rest zero. 0 or -ENOMEM. */
+int pt_subjects_start(pt_subjects *s, pt_config *cfg, pt_heritage *from);
+/* The process that shared the session tables has ended. */
+void pt_subjects_abandon(pt_subjects *s);
 void pt_subjects_reconfigure(pt_subjects *s, pt_config *cfg);
 /* Something has been published about a listener. */
 bool pt_subject_known(const pt_subject *s);

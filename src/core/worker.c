@@ -14,6 +14,7 @@
 #include "core/gate.h"
 #include "core/link.h"
 #include "core/mongo/mongo.h"
+#include "core/move.h"
 #include "core/patience.h"
 #include "core/reply.h"
 #include "core/retry.h"
@@ -146,6 +147,8 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *p, int events) {
       pt_fence_check(w->svcs[i]);
   }
   pt_stream_bury(w);
+  if (w->move.on)
+    pt_move_turn(w);
   if (w->waiting && !ev_is_active(&w->retry_timer))
     ev_timer_again(w->loop, &w->retry_timer);
   check_drain(w);
@@ -170,7 +173,7 @@ static void on_retry(struct ev_loop *loop, ev_timer *t, int events) {
   (void)events;
   pt_worker *w = t->data;
   pt_retry_look_again(w);
-  if (!w->waiting && !w->draining) /* a drain is looked at after every turn: the timer makes turns */
+  if (!w->waiting && !w->draining && !w->move.on) /* a drain or a move is looked at after every turn: the timer makes turns */
     ev_timer_stop(loop, t);
 }
 
@@ -186,6 +189,22 @@ static void adopt(pt_worker *w, pt_msg *m) {
     pt_worker_left(w, m->listener, m->source); /* pt_msg_free closes it */
   else
     m->fd = -1;
+}
+
+static void arrive(pt_worker *w, pt_msg *m) {
+  int e = pt_move_arrive(w, m->listener, m->parcel, m->source);
+  if (!e)
+    return;
+  pt_worker_left(w, m->listener, m->source);
+  static pt_log_rate rate;
+  pt_log_every(&rate, PT_LOG_ERROR, "upgrade", "a client of the old process is lost: %s", strerror(-e));
+}
+
+/* What the process before has counted goes on here. */
+static void count_on(pt_worker *w, const uint64_t *totals) {
+  atomic_ullong *cells = (atomic_ullong *)&w->n;
+  for (unsigned i = 0; i < sizeof w->n / sizeof *cells; i++)
+    atomic_fetch_add_explicit(&cells[i], totals[i], memory_order_relaxed);
 }
 
 static void configure(pt_worker *w, pt_msg *m) {
@@ -218,6 +237,21 @@ static void on_message(struct ev_loop *loop, ev_async *a, int events) {
     case PT_MSG_BACKENDS:
       pt_mongo_apply(w->mongos[m->listener], m->backends);
       m->backends = NULL;
+      break;
+    case PT_MSG_LEAVE:
+      pt_move_leave(w, m->outbox, m->round);
+      break;
+    case PT_MSG_LEFT:
+      pt_move_left(w, m->taken);
+      break;
+    case PT_MSG_ARRIVE:
+      arrive(w, m);
+      break;
+    case PT_MSG_BEGIN:
+      pt_move_begin(w);
+      break;
+    case PT_MSG_TOTALS:
+      count_on(w, m->totals);
       break;
     case PT_MSG_DRAIN:
       w->draining = true;
@@ -260,6 +294,7 @@ static void free_worker(pt_worker *w) {
   free(w->mongos);
   free(w->connected_to);
   free(w->args);
+  pt_move_free(w);
   free(w->dirty.at);
   free(w->held.at);
   free(w->resume.at);

@@ -75,6 +75,7 @@ enum {
   PT_CLIENT_RESUME = 256, /* in the worker's list of clients to go on with */
   PT_CLIENT_PUMP = 512, /* in the worker's list of clients whose retries to look at */
   PT_CLIENT_REPLY_PART = 1024, /* the reply at its head is begun in out, not ended */
+  PT_CLIENT_AWAY = 2048, /* on its way to or from another process: not read */
 };
 
 /* A client connection. Plain data, so that a handover can serialise it; index and gen name it everywhere else. */
@@ -207,6 +208,16 @@ typedef struct pt_list {
   uint32_t *at;
 } pt_list;
 
+/* Clients that leave for another process or have arrived from one; see move.h. */
+typedef struct pt_move {
+  struct pt_outbox *to;
+  uint32_t round;
+  uint64_t until, next; /* ns: the end of the round; when to look again */
+  bool on; /* a round goes on */
+  pt_list waiting; /* indexes: something of them is in flight */
+  pt_list packed; /* index and generation, in turn */
+} pt_move;
+
 /* Counters of one worker; others read them without a lock. */
 typedef struct pt_counters {
   atomic_ullong requests, redirects, retries, lost, failfast, policy_failures, suspensions, accepted, closed, timeouts;
@@ -243,6 +254,7 @@ struct pt_worker {
   ev_timer held_timer, retry_timer, patience;
   uint32_t patience_at; /* the next client it looks at */
   uint64_t coalesce_ns;
+  pt_move move;
   bool draining;
   uint64_t drain_until;
   atomic_uint connected; /* the control thread gives the next client to the worker with the fewest */

@@ -24,6 +24,7 @@ typedef struct job {
 static const pt_field config_fields[] = {{NULL, "workers", PT_FIELD_UINT, IN(pt_config, workers)},
                                          {NULL, "daemon", PT_FIELD_BOOL, IN(pt_config, daemon)},
                                          {NULL, "pid_file", PT_FIELD_TEXT, IN(pt_config, pid_file)},
+                                         {"upgrade", "socket", PT_FIELD_TEXT, IN(pt_config, upgrade_socket)},
                                          {NULL, "user", PT_FIELD_TEXT, IN(pt_config, user)},
                                          {NULL, "group", PT_FIELD_TEXT, IN(pt_config, group)},
                                          {"log", "level", PT_FIELD_TEXT, IN(pt_config, log_level)},

@@ -84,10 +84,9 @@ class Puerta:
         environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=0 exitcode=66 second_deadlock_stack=1"} | (env or {})
         environment.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=65:quarantine_size_mb=8")
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", binary or BINARY, "run", str(self.file), *args],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.dir, env=environment,
-                                            start_new_session=True)
+        self.args, self.environment = [*args, "--upgrade-sock", str(self.dir / "upgrade.sock")], environment
+        self.log_path.write_bytes(b"")
+        self.process = self.spawn(binary or BINARY)
         if ready:
             self.wait_ready()
 
@@ -116,6 +115,27 @@ class Puerta:
         except TimeoutError as e:
             self.process.kill()
             raise TimeoutError(f"{e}; its log:\n{self.log()}") from None
+
+    def spawn(self, binary, *more):
+        """One more process of the same configuration; its log goes where the first one's goes."""
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", binary, "run", str(self.file), *self.args, *more], stdin=subprocess.DEVNULL,
+                                    stdout=log, stderr=log, cwd=self.dir, env=self.environment, start_new_session=True)
+
+    def successor(self, binary=None, seconds=30):
+        """A process that is ready to take over."""
+        since = self.mark()
+        process = self.spawn(binary or BINARY, "--upgrade")
+        self.wait_log(f"process {process.pid} is ready to take over: send QUIT", since=since, seconds=seconds)
+        return process
+
+    def upgrade(self, binary=None, seconds=40):
+        """Replaces the running process; returns when the old one has ended."""
+        old, new = self.process, self.successor(binary)
+        self.process = new
+        old.send_signal(signal.SIGQUIT)
+        assert old.wait(seconds) == 0, self.tail()
+        return new
 
     @property
     def pid(self):

@@ -293,7 +293,7 @@ static void add_at(const char *host, uint16_t port) {
 static void add(const fake *f) { add_at(f->host, f->port); }
 
 static void start(void) {
-  health = pt_health_start(loop, next, 1, on_publish, &published);
+  health = pt_health_start(loop, next, 1, NULL, on_publish, &published);
   pt_config_unref(next);
   next = NULL;
   assert_non_null(health);

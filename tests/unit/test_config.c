@@ -121,7 +121,7 @@ static void defaults(void **state) {
 static const char everything[] =
     "local p = require 'puerta'\n"
     "return p.config {\n"
-    "  daemon = true, pid_file = '/run/x.pid', user = 'u', group = 'g',\n"
+    "  daemon = true, pid_file = '/run/x.pid', upgrade = { socket = '/run/x.sock' }, user = 'u', group = 'g',\n"
     "  workers = 3, log = { level = 'debug', format = 'json', to = 'logs/p.log' }, drain_timeout = '1m', coalesce = '50us',\n"
     "  watchdog = { warn = '1s', abort = '0s' }, max_connections = 31, accept_rate = 32,\n"
     "  listeners = {\n"
@@ -277,6 +277,7 @@ static void every_option(void **state) {
   assert_int_equal(c->workers, 3);
   assert_true(c->daemon);
   assert_string_equal(c->pid_file, "/run/x.pid");
+  assert_string_equal(c->upgrade_socket, "/run/x.sock");
   assert_string_equal(c->user, "u");
   assert_string_equal(c->group, "g");
   assert_string_equal(c->log_level, "debug");
@@ -450,6 +451,7 @@ static const struct change redis_changes[] = {
     {"workers", "workers = 2,", ""},
     {"daemon", "daemon = true,", ""},
     {"pid_file", "pid_file = '/a',", ""},
+    {"upgrade", "upgrade = { socket = '/a' },", ""},
     {"user", "user = 'u',", ""},
     {"group", "user = 'u', group = 'g',", ""},
     {"log", "log = { level = 'warn', format = 'json' },", ""},

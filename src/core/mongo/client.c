@@ -63,10 +63,9 @@ static int more_clients(pt_mongo *m) {
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events);
-
-int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id, pt_source *source) {
+static pt_mongo_client *client_new(pt_mongo *m, int fd, uint64_t id, pt_source *source) {
   if (!m->free_client && more_clients(m))
-    return -ENOMEM;
+    return NULL;
   pt_mongo_client *c = pt_mongo_client_at(m, m->free_client - 1);
   m->free_client = c->next;
   *c = (pt_mongo_client){.index = c->index,
@@ -78,15 +77,45 @@ int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t i
                          .last = m->worker->now,
                          .backend = PT_BACKEND_NONE,
                          .state = PT_MC_FIRST};
+  pt_conn_open(&c->conn, m->worker->loop, fd, EV_READ, on_io, c);
+  return c;
+}
+
+int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id, pt_source *source) {
+  pt_mongo_client *c = client_new(m, fd, id, source);
+  if (!c)
+    return -ENOMEM;
   if (from->sa.sa_family == AF_INET)
     set_source(c, AF_INET, &from->in.sin_addr, ntohs(from->in.sin_port));
   else
     set_source(c, AF_INET6, &from->in6.sin6_addr, ntohs(from->in6.sin6_port));
   if (pt_cidr_any(m->mc->trusted, m->mc->ntrusted, c->ip))
     c->state = PT_MC_PROXY;
-  pt_conn_open(&c->conn, m->worker->loop, fd, EV_READ, on_io, c);
   pt_count(&m->worker->n.accepted);
   return 0;
+}
+
+pt_mongo_client *pt_mongo_client_arrive(pt_mongo *m, int fd, const pt_ho_mongo *h, pt_source *source) {
+  pt_chunk *in = h->input.n ? pt_chunk_exact(&m->worker->pool, h->input.n + 256) : NULL;
+  pt_mongo_client *c = h->input.n && !in ? NULL : client_new(m, fd, h->id, source);
+  if (!c) {
+    if (in)
+      pt_chunk_unref(in);
+    return NULL;
+  }
+  memcpy(c->ip, h->ip, sizeof c->ip);
+  c->port = h->port;
+  c->since = h->since;
+  c->last = h->last;
+  c->flags = h->flags | PT_MC_AWAY;
+  c->identity = h->identity;
+  c->backend = h->backend < PT_BACKEND_IDS ? h->backend : PT_BACKEND_NONE;
+  if (in) {
+    memcpy(in->data, h->input.at, h->input.n);
+    c->in = in;
+    c->in_len = in->fill = h->input.n;
+  }
+  return c;
 }
 
 static void drop_input(pt_mongo_client *c) {

@@ -52,6 +52,7 @@ struct pt_health {
   uint32_t nknown;
   ev_timer patience, resolve; /* for the first round; between looks at the names */
   bool waits; /* for first rounds */
+  uint32_t view; /* of the process before this one */
   pt_backends *last;
 };
 
@@ -75,6 +76,7 @@ static void snapshot(pt_health *h) {
   for (unsigned i = 0; i < h->nchecks; i++)
     b->at[i] = h->checks[i]->b;
   b->generation = last ? last->generation + 1 : 1;
+  b->view = h->view;
   if (last) {
     b->view = last->view;
     b->known = last->known;
@@ -328,7 +330,33 @@ static bool prepare(pt_health *h) {
   return true;
 }
 
-pt_health *pt_health_start(struct ev_loop *loop, pt_config *cfg, unsigned listener, pt_health_publish *publish, void *arg) {
+/* Stable ids are indexes: what lies between them belongs to nobody. */
+static bool inherit(pt_health *h, const pt_heir *from) {
+  uint32_t n = 0;
+  for (unsigned i = 0; i < from->nbackends; i++)
+    if (from->backends[i].id < PT_BACKEND_IDS && from->backends[i].id >= n)
+      n = from->backends[i].id + 1;
+  h->known = calloc(n ? n : 1, sizeof *h->known);
+  h->view = from->view;
+  if (!h->known)
+    return false;
+  for (h->nknown = 0; h->nknown < n; h->nknown++)
+    if (!(h->known[h->nknown].name = strdup("")))
+      return false;
+  for (unsigned i = 0; i < from->nbackends; i++) {
+    const pt_heir_backend *b = &from->backends[i];
+    if (b->id >= n)
+      continue;
+    free(h->known[b->id].name);
+    h->known[b->id] = (known){.name = strdup(b->name), .epoch = b->epoch - 1}; /* taking it up again adds one */
+    if (!h->known[b->id].name)
+      return false;
+  }
+  return true;
+}
+
+pt_health *pt_health_start(struct ev_loop *loop, pt_config *cfg, unsigned listener, const pt_heir *from,
+                           pt_health_publish *publish, void *arg) {
   pt_health *h = calloc(1, sizeof *h);
   if (!h)
     return NULL;
@@ -339,7 +367,7 @@ pt_health *pt_health_start(struct ev_loop *loop, pt_config *cfg, unsigned listen
   h->name = strdup(cfg->listeners[listener].name);
   h->cfg = pt_config_ref(cfg);
   h->listener = listener;
-  if (!prepare(h))
+  if ((from && !inherit(h, from)) || !prepare(h))
     goto out;
   ev_async_start(loop, &h->ready_async);
   if (start_thread(h))

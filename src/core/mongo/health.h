@@ -19,6 +19,7 @@
 #define PT_CORE_MONGO_HEALTH_H
 
 #include "core/config.h"
+#include "core/heritage.h"
 #include "core/mongo/backends.h"
 
 struct ev_loop;
@@ -27,8 +28,10 @@ typedef struct pt_health pt_health;
 /* Takes over the reference. Control thread. */
 typedef void pt_health_publish(void *arg, pt_backends *b);
 
-/* Control thread. Takes its own reference of cfg; listener: index of a MongoDB listener. NULL: no memory or thread. */
-pt_health *pt_health_start(struct ev_loop *loop, pt_config *cfg, unsigned listener, pt_health_publish *publish, void *arg);
+/* Control thread. Takes its own reference of cfg; listener: index of a MongoDB listener. from: the listener in the process before this one, whose stable ids, epochs and view go on; NULL: none. NULL: no memory or
+ * thread. */
+pt_health *pt_health_start(struct ev_loop *loop, pt_config *cfg, unsigned listener, const pt_heir *from,
+                           pt_health_publish *publish, void *arg);
 /* Control thread. The MongoDB listener of the same name in the new configuration. Backends that stay keep their id and state. */
 void pt_health_reconfigure(pt_health *h, pt_config *cfg);
 /* Any thread, cheap: something failed at this backend (stable id). */

@@ -233,6 +233,14 @@ void pt_local_look(pt_exchange *x) {
   }
 }
 
+void pt_local_finish(pt_exchange *x) {
+  pt_client_hello h = x->wait->h;
+  if (x->wait->blind)
+    return;
+  end_wait(x);
+  tell(x, &h, false);
+}
+
 static void hello(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo_command *cmd) {
   pt_mongo *m = pt_exchange_mongo(x);
   pt_client_hello h;

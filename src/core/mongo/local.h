@@ -9,6 +9,8 @@
 bool pt_local_serve(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo_command *cmd);
 /* x->wait is there: is it time to answer? */
 void pt_local_look(pt_exchange *x);
+/* x->wait is there: answers it now, and ends its stream, since the client leaves this process. Not one that still knows of no backend. */
+void pt_local_finish(pt_exchange *x);
 void pt_local_free(pt_exchange *x);
 
 /* What a hello is answered from. */

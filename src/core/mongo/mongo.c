@@ -28,6 +28,8 @@ static void look_pair(pt_mongo_client *c) {
 
 static void tick_client(pt_mongo_client *c) {
   pt_mongo *m = c->mongo;
+  if (c->flags & PT_MC_AWAY)
+    return;
   if (c->state == PT_MC_PAIRED)
     pt_pair_tick(c);
   else if (c->state == PT_MC_REQUESTS)
@@ -85,6 +87,7 @@ void pt_mongo_free(pt_mongo *m) {
     free(m->clients[i / PT_CLIENT_BLOCK]);
   free(m->clients);
   free(m->dirty.at);
+  free(m->packed.at);
   m->affinity->free(m->affinity);
   pt_backends_unref(m->backends);
   pt_config_unref(m->cfg);

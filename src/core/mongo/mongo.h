@@ -16,6 +16,7 @@
 #include "core/mongo/backends.h"
 #include "core/mongo/health.h"
 #include "core/worker.h"
+#include "wire/handover.h"
 #include "wire/mongo_hello.h"
 
 typedef struct pt_mongo pt_mongo;
@@ -49,6 +50,8 @@ enum {
   PT_MC_BACKPRESSURE = 32, /* knows SystemOverloadedError */
   PT_MC_AUTHED = 64, /* has authenticated at puerta (forward = "request") */
   PT_MC_CLAIMED = 128, /* counts as a use of its identity */
+  PT_MC_AWAY = 256, /* on its way to or from another process: not read */
+  PT_MC_LEAVING = 512, /* AWAY, and not packed yet */
 };
 
 typedef enum pt_mc_state {
@@ -98,6 +101,9 @@ struct pt_mongo {
   pt_mongo_client **clients; /* blocks of PT_CLIENT_BLOCK */
   uint32_t nclients, free_client; /* free_client: index + 1, linked by next */
   pt_list dirty; /* client indexes */
+  uint32_t round;
+  struct pt_outbox *to; /* clients leave for another process: see move.h */
+  pt_list packed; /* index and generation, in turn: those that are on their way */
   pt_mongo_pool **pools; /* forward = "request": by nothing in particular; pool.c's */
   unsigned npools;
   uint64_t held; /* bytes of buffers of unfinished requests */
@@ -138,6 +144,8 @@ static inline pt_mongo_client *pt_mongo_client_get(pt_mongo *m, uint32_t index, 
 
 /* Takes over an accepted socket. 0, or -ENOMEM: fd is still the caller's. */
 int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id, pt_source *source);
+/* Takes over a client of another process with its socket (PT_MC_AWAY), without state of its way of forwarding. NULL: no memory, fd is still the caller's. */
+pt_mongo_client *pt_mongo_client_arrive(pt_mongo *m, int fd, const pt_ho_mongo *h, pt_source *source);
 /* Closes at once. reason: for the log, NULL: nothing special. */
 void pt_mongo_client_close(pt_mongo_client *c, const char *reason);
 /* The same for one that has been waited for in vain. */
@@ -160,6 +168,8 @@ void pt_place_identify(pt_mongo_client *c, const pt_client_hello *h);
 /* The backend for a whole connection (paired, or load balanced): its identity's, or a new pick. Claims a use of the identity (PT_MC_CLAIMED) and binds c->backend.
  * except: a stable id that has just failed it, PT_BACKEND_NONE: none. Index into m->backends, -1: none is usable. */
 int pt_place_connection(pt_mongo_client *c, uint32_t except);
+/* A client of another process keeps the place it had there. */
+void pt_place_arrived(pt_mongo_client *c);
 /* Gives the binding back (close, or before another place). */
 void pt_place_release(pt_mongo_client *c);
 /* Its client has been placed elsewhere since. */

@@ -1,5 +1,6 @@
 /* From a placed client to a backend that can be talked to: connect, PROXY header, the client's hello said again. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -127,6 +128,48 @@ static void on_backend(struct ev_loop *loop, ev_io *io, int events) {
     pt_pair_backend_readable(c);
   if ((events & EV_WRITE) && c->gen == gen && p->state == PT_PAIR_READY && p->out.bytes)
     pt_pair_backend_writable(c);
+}
+
+/* ---- pairs of another process ---- */
+
+static int opens(pt_opens *o, pt_ho_blob b) {
+  uint32_t n = b.n / sizeof *o->at;
+  if (!n)
+    return 0;
+  o->at = malloc(n * sizeof *o->at);
+  if (!o->at)
+    return -ENOMEM;
+  memcpy(o->at, b.at, n * sizeof *o->at);
+  o->n = o->cap = n;
+  return 0;
+}
+
+int pt_pair_arrive(pt_mongo_client *c, const pt_ho_pair *h, int fd) {
+  pt_pair *p = c->pair = calloc(1, sizeof *p);
+  if (!p)
+    return -ENOMEM;
+  p->conn.io.fd = -1;
+  c->state = PT_MC_PAIRED;
+  p->movable = h->movable;
+  p->worked = h->worked;
+  p->sealed = h->sealed;
+  p->greeted = true;
+  p->compressors = h->compressors;
+  p->max_wire = (int32_t)h->max_wire;
+  p->epoch = h->epoch;
+  p->opened = c->mongo->worker->now;
+  p->n = h->nasks;
+  for (unsigned i = 0; i < p->n; i++)
+    p->asks[i] = (pt_ask){h->asks[i].id, h->asks[i].opcode, h->asks[i].verb, h->asks[i].flags, h->asks[i].cursor};
+  p->hello = h->hello.n ? pt_chunk_exact(&c->mongo->worker->pool, h->hello.n) : NULL;
+  if ((h->hello.n && !p->hello) || opens(&p->cursors, h->cursors) || opens(&p->txns, h->txns))
+    return -ENOMEM;
+  if (p->hello)
+    memcpy(p->hello->data, h->hello.at, p->hello->fill = h->hello.n);
+  p->state = fd < 0 ? PT_PAIR_LOST : PT_PAIR_READY;
+  if (fd >= 0)
+    pt_conn_open(&p->conn, c->mongo->worker->loop, fd, EV_READ, on_backend, c);
+  return 0;
 }
 
 /* ---- replies to hello ---- */

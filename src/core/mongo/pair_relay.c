@@ -16,6 +16,8 @@ void pt_pair_watch(pt_mongo_client *c) {
   uint64_t most = c->mongo->mc->buffer;
   bool room = c->out.bytes < most, open = p->state == PT_PAIR_READY;
   bool reads = open ? p->out.bytes < most && !pt_pair_full(p) : p->state == PT_PAIR_LOST && room;
+  if (c->flags & PT_MC_AWAY)
+    reads = room = false;
   if (c->flags & (PT_MC_EOF | PT_MC_CLOSING))
     reads = false;
   pt_conn_watch(&c->conn, loop, (reads ? EV_READ : 0) | (c->flags & PT_MC_BLOCKED_OUT ? EV_WRITE : 0));

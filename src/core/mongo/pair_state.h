@@ -118,6 +118,8 @@ void pt_pair_failed(pt_mongo_client *c, const char *why);
 /* Looks at n bytes of the backend for the reply to a hello that is needed whole: the one said again, or a load balanced client's. How
  * many of them it was, 0: more are needed (or it has no business here any more: p->first), -EPROTO: it is none, or not ok. */
 int pt_pair_hello_reply(pt_mongo_client *c, const uint8_t *p, uint32_t n);
+/* A pair of another process (PT_MC_AWAY) with its backend's socket, -1: it has none. 0; -ENOMEM or -EPROTO: fd is still the caller's. */
+int pt_pair_arrive(pt_mongo_client *c, const pt_ho_pair *h, int fd);
 /* The hello said again has been answered, or there was none to say. */
 void pt_pair_ready(pt_mongo_client *c);
 

@@ -234,6 +234,18 @@ int pt_place_connection(pt_mongo_client *c, uint32_t except) {
   return i;
 }
 
+void pt_place_arrived(pt_mongo_client *c) {
+  pt_mongo *m = c->mongo;
+  pt_session s;
+  if (c->backend == PT_BACKEND_NONE)
+    return;
+  atomic_fetch_add_explicit(&m->shared->connections[c->backend], 1, memory_order_relaxed);
+  if (c->identity && !m->mc->per_request &&
+      pt_sessions_claim(m->shared->sessions, PT_SESSION_IDENTITY, (pt_session_key){c->identity, 0}, now_ms(m), c->backend, 1,
+                        &s) >= 0)
+    c->flags |= PT_MC_CLAIMED;
+}
+
 void pt_place_release(pt_mongo_client *c) {
   pt_mongo *m = c->mongo;
   if (c->flags & PT_MC_CLAIMED)

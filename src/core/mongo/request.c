@@ -58,7 +58,7 @@ void pt_request_watch(pt_mongo_client *c) {
   const pt_exchange *x = c->exchange;
   uint64_t buffer = c->mongo->mc->buffer;
   bool reads = true;
-  if ((c->flags & (PT_MC_EOF | PT_MC_CLOSING)) || c->out.bytes > buffer)
+  if ((c->flags & (PT_MC_EOF | PT_MC_CLOSING | PT_MC_AWAY)) || c->out.bytes > buffer)
     reads = false;
   else if (x->rest)
     reads = (x->link ? x->link->out.bytes : x->req.bytes) < buffer;
@@ -122,7 +122,9 @@ out:
 }
 
 void pt_request_next(pt_mongo_client *c) {
-  if (c->in && c->in_len >= c->need && c->out.bytes <= c->mongo->mc->buffer)
+  if (c->flags & PT_MC_AWAY)
+    pt_request_watch(c);
+  else if (c->in && c->in_len >= c->need && c->out.bytes <= c->mongo->mc->buffer)
     work(c, c->in, c->in_off, c->in_len);
   else if (c->flags & PT_MC_EOF)
     at_end(c);
@@ -202,19 +204,34 @@ void pt_request_client_io(pt_mongo_client *c, int events) {
 
 /* ---- life ---- */
 
-void pt_request_begin(pt_mongo_client *c, const pt_client_hello *h) {
-  (void)h; /* it is read again with the others */
+static pt_exchange *exchange_new(pt_mongo_client *c) {
   pt_exchange *x = calloc(1, sizeof *x);
-  if (!x) {
-    pt_mongo_client_close(c, "out of memory");
-    return;
-  }
+  if (!x)
+    return NULL;
   c->mongo->held += c->in ? c->in->cap : 0;
   x->client = c;
   x->compressor = -1;
   x->backend = PT_BACKEND_NONE;
-  c->exchange = x;
-  pt_request_next(c);
+  return c->exchange = x;
+}
+
+void pt_request_begin(pt_mongo_client *c, const pt_client_hello *h) {
+  (void)h; /* it is read again with the others */
+  if (exchange_new(c))
+    pt_request_next(c);
+  else
+    pt_mongo_client_close(c, "out of memory");
+}
+
+int pt_request_arrive(pt_mongo_client *c, const uint8_t *lsid) {
+  pt_exchange *x = exchange_new(c);
+  if (!x)
+    return -ENOMEM;
+  c->state = PT_MC_REQUESTS;
+  x->has_session = lsid != NULL;
+  if (lsid)
+    memcpy(x->lsid, lsid, sizeof x->lsid);
+  return 0;
 }
 
 void pt_request_end(pt_mongo_client *c) {

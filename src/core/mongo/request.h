@@ -13,6 +13,8 @@
 
 /* As in pair.h. */
 void pt_request_begin(pt_mongo_client *c, const pt_client_hello *h);
+/* A client of another process (PT_MC_AWAY); lsid: the last it used, NULL: none. 0 or -ENOMEM. */
+int pt_request_arrive(pt_mongo_client *c, const uint8_t *lsid);
 void pt_request_end(pt_mongo_client *c);
 void pt_request_client_io(pt_mongo_client *c, int events);
 void pt_request_tick(pt_mongo_client *c);

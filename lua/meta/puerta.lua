@@ -64,6 +64,8 @@
 ---@field accept_rate? integer new clients a second; 0: no limit. More of them wait in the kernel's queue (`backlog`)
 ---@field allow? (string)[] only clients from these addresses are let in; those that are in stay in
 ---@field deny? (string)[] clients from these addresses are not let in, whatever `allow` says
+---@field tls? puerta.tls TLS for clients; files are read again by a reload, connections that are open live on
+---@field backend_tls? puerta.backend_tls TLS to the backends, `backend_tls = {}` suffices where the system knows their CA; a reload counts for new connections
 ---@field backlog? integer connections the kernel holds until they are accepted
 
 ---@class puerta.credentials
@@ -94,6 +96,8 @@
 ---@field accept_rate? integer new clients a second; 0: no limit. More of them wait in the kernel's queue (`backlog`)
 ---@field allow? (string)[] only clients from these addresses are let in; those that are in stay in
 ---@field deny? (string)[] clients from these addresses are not let in, whatever `allow` says
+---@field tls? puerta.tls TLS for clients; files are read again by a reload, connections that are open live on
+---@field backend_tls? puerta.backend_tls TLS to the backends, `backend_tls = {}` suffices where the system knows their CA; a reload counts for new connections
 ---@field backlog? integer connections the kernel holds until they are accepted
 
 ---@class puerta.backend.options
@@ -147,6 +151,32 @@
 ---@class puerta.source_prefix
 ---@field v4? integer bits of an IPv4 address
 ---@field v6? integer bits of an IPv6 address: who has one mostly has a whole /64
+
+---@class puerta.tls
+---@field cert string PEM file: the certificate, then those between it and the CA
+---@field key string PEM file: its private key, without a passphrase
+---@field ca? string PEM file: who issues the certificates of clients
+---@field client_auth? "none"|"optional"|"required" `optional`: a certificate that a client shows has to be good; `required`: it has to show one. Needs `ca`
+---@field min_version? "1.2"|"1.3" the oldest TLS version that is spoken
+---@field ciphers? string ciphers of TLS 1.2, as `openssl ciphers` takes them
+---@field ciphersuites? string cipher suites of TLS 1.3, separated by colons
+---@field session_tickets? boolean clients may resume their sessions for an hour, with any worker and after a reload; the keys are those of this process
+---@field handshake_timeout? string a client has to be done with its handshake within
+---@field sni? table<string, puerta.tls.pair> other certificates by the name that clients ask for: `["db.example.com"] = { cert =, key = }`; `"*.example.com"` is every name right below
+
+---@class puerta.tls.pair
+---@field cert string PEM file: the certificate, then those between it and the CA
+---@field key string PEM file: its private key, without a passphrase
+
+---@class puerta.backend_tls
+---@field ca? string who issues the certificates of backends: a PEM file, or those the system trusts
+---@field cert? string PEM file: the certificate shown to backends, for those that ask for one
+---@field key? string PEM file: its private key
+---@field server_name? string the name every backend's certificate has to be for, and that is asked for by SNI; needed where nodes are known by addresses that their certificates do not name
+---@field verify? boolean `false`: backends' certificates are not looked at
+---@field min_version? "1.2"|"1.3" the oldest TLS version that is spoken
+---@field ciphers? string ciphers of TLS 1.2, as `openssl ciphers` takes them
+---@field ciphersuites? string cipher suites of TLS 1.3, separated by colons
 
 ---@class puerta.env
 ---@field int fun(name: string, default?: integer): integer

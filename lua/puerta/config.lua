@@ -3,6 +3,7 @@
 local at = require "puerta.at"
 local sandbox = require "puerta.sandbox"
 local schema = require "puerta.schema"
+local tls = require "puerta.schema_tls"
 local value = require "puerta.value"
 
 local M = {}
@@ -91,6 +92,7 @@ function M.dump(file, options)
   for _, listener in ipairs(tree.listeners) do
     local policy = listener.policy or listener.affinity
     if base and policy and policy.source:find "%.lua$" and not policy.source:find "^/" then policy.source = base .. policy.source end
+    if base then tls.absolute(listener, base) end
   end
   local to = tree.log.to
   if base and to:find "/" and not to:find "^/" and not to:find "^%a+:" then tree.log.to = base .. to end

@@ -1,11 +1,12 @@
 --- Every option of the configuration: type, default, what a reload can do with it, and what it is for. Validation, defaults, conf/REFERENCE.md and the
--- editor's stubs come from here, schema_redis.lua and schema_mongodb.lua, and from nowhere else. See shape.lua for the form.
+-- editor's stubs come from here, schema_redis.lua, schema_mongodb.lua and schema_tls.lua, and from nowhere else. See shape.lua for the form.
 
 local address = require "puerta.address"
 local listener = require "puerta.schema_listener"
 local mongodb = require "puerta.schema_mongodb"
 local redis = require "puerta.schema_redis"
 local shape = require "puerta.shape"
+local tls = require "puerta.schema_tls"
 local types = require "puerta.types"
 local value = require "puerta.value"
 
@@ -99,7 +100,7 @@ local groups = {
   { "log", log, doc = "In `puerta.config`." },
   { "watchdog", watchdog, doc = "In `puerta.config`." },
 }
-for _, kind in ipairs { redis, mongodb, listener } do
+for _, kind in ipairs { redis, mongodb, listener, tls } do
   for _, group in ipairs(kind.groups) do
     groups[#groups + 1] = group
   end

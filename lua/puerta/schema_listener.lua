@@ -2,6 +2,7 @@
 
 local address = require "puerta.address"
 local shape = require "puerta.shape"
+local tls = require "puerta.schema_tls"
 local types = require "puerta.types"
 local value = require "puerta.value"
 
@@ -40,6 +41,9 @@ local admission = {
 --- A listener's own options and what all have besides.
 function M.with_common(options)
   for _, option in ipairs(admission) do
+    options[#options + 1] = option
+  end
+  for _, option in ipairs(tls.options) do
     options[#options + 1] = option
   end
   options[#options + 1] = M.backlog

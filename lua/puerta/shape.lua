@@ -81,6 +81,29 @@ function M.map(of)
   return t
 end
 
+--- ["name"] = value; comes out as a list of { name =, value = }, ordered by name. names: the type of the names.
+function M.named(names, of, max)
+  local t = { name = ("table of name = %s"):format(of.name), editor = ("table<string, %s>"):format(of.editor), of = of }
+  function t.check(v, at)
+    if not value.is_table(v) then return no_table(v, "a table", at) end
+    local result = {}
+    for _, key in ipairs(sorted_keys(v)) do
+      local name, element = names.check(key, at:key(key)), of.check(v[key], at:key(key))
+      if name and element then result[#result + 1] = { name = name, value = element } end
+    end
+    if #result > max then return at:fail(("expected at most %d names, got %d"):format(max, #result)) end
+    return result
+  end
+  function t.show(list, depth)
+    local parts = {}
+    for i, pair in ipairs(list) do
+      parts[i] = ("[%s] = %s"):format(names.show(pair.name), of.show(pair.value, depth + 1))
+    end
+    return braces(parts, depth)
+  end
+  return t
+end
+
 local function option_names(options)
   local names = {}
   for _, option in ipairs(options) do

@@ -128,6 +128,21 @@ function M.secret(max)
   end)
 end
 
+--- A file that can be read, by its path relative to the configuration; comes out as { path =, source = as written }.
+function M.file()
+  local t = { name = "path", editor = "string" }
+  function t.show(file) return value.quote(file.source) end
+  function t.check(v, at)
+    if v == value.invalid then return nil end
+    if type(v) ~= "string" or v == "" or v:find "%c" then return at:fail("expected the path of a file, got " .. value.describe(v)) end
+    local path = at.context.resolve(v)
+    local readable, why = at.context.readable(path)
+    if not readable then return at:fail(why) end
+    return { path = path, source = v }
+  end
+  return t
+end
+
 local function address_type(name, port, parse)
   local t = { name = name, editor = "string" }
   function t.show(a) return value.quote(address.format(a)) end

@@ -20,6 +20,7 @@ enum {
 
 typedef struct talk {
   int fd, cancel;
+  pt_tls *tls; /* NULL: plain */
   uint64_t deadline; /* ms */
   uint8_t *buf; /* the last reply */
   size_t n, cap;
@@ -36,6 +37,8 @@ static __attribute__((format(printf, 3, 4))) int fail(talk *t, int e, const char
 }
 
 static int fail_errno(talk *t, int e) {
+  if (t->tls && *pt_tls_why(t->tls))
+    return fail(t, e, "%s", pt_tls_why(t->tls));
   if (e == -ETIMEDOUT)
     return fail(t, e, "%s", t->n ? "no whole answer in time" : "no answer in time");
   const char *text = strerrordesc_np(-e);
@@ -69,6 +72,40 @@ static int wait_for(talk *t, short events, uint64_t until) {
   }
 }
 
+/* As send and recv, with -errno; for -EAGAIN *events is what to wait for. */
+static ssize_t put(talk *t, const char *bytes, size_t n, short *events) {
+  struct iovec iov = {(char *)bytes, n};
+  ssize_t done = t->tls ? pt_tls_write(t->tls, &iov, 1) : send(t->fd, bytes, n, MSG_NOSIGNAL);
+  *events = t->tls ? (short)pt_tls_waits(t->tls, PT_TLS_WRITE) : POLLOUT;
+  return t->tls || done >= 0 ? done : errno == EINTR ? 0 : -errno;
+}
+
+static ssize_t get(talk *t, uint8_t *out, size_t n, short *events) {
+  ssize_t got;
+  *events = POLLIN;
+  if (!t->tls) {
+    do
+      got = recv(t->fd, out, n, 0);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? -errno : got;
+  }
+  got = pt_tls_read(t->tls, out, n);
+  *events = (short)pt_tls_waits(t->tls, PT_TLS_READ);
+  return got;
+}
+
+static int secure(talk *t, pt_tls_context *tls, const char *name) {
+  int e = -EAGAIN;
+  if (!(t->tls = pt_tls_new(tls, t->fd, name)))
+    return fail(t, -ENOMEM, "out of memory");
+  while ((e = pt_tls_handshake(t->tls)) == -EAGAIN)
+    if ((e = wait_for(t, (short)pt_tls_waits(t->tls, PT_TLS_HANDSHAKE), t->deadline)))
+      break;
+  if (e == -ETIMEDOUT)
+    return fail(t, e, "no answer to TLS in time: a plain port?");
+  return e ? fail_errno(t, e) : 0;
+}
+
 /* Tries the addresses in turn, each with its share of the time left. */
 static int dial(talk *t, const pt_address *a, unsigned n, pt_address *from) {
   int e = -ETIMEDOUT;
@@ -93,13 +130,14 @@ static int dial(talk *t, const pt_address *a, unsigned n, pt_address *from) {
 
 static int send_all(talk *t, const char *bytes, size_t n) {
   while (n) {
-    ssize_t put = send(t->fd, bytes, n, MSG_NOSIGNAL);
-    int e = put >= 0 ? 0 : errno == EAGAIN ? wait_for(t, POLLOUT, t->deadline) : errno == EINTR ? 0 : -errno;
+    short events;
+    ssize_t done = put(t, bytes, n, &events);
+    int e = done >= 0 ? 0 : done == -EAGAIN ? wait_for(t, events, t->deadline) : (int)done;
     if (e)
       return fail_errno(t, e);
-    if (put > 0) {
-      bytes += put;
-      n -= (size_t)put;
+    if (done > 0) {
+      bytes += done;
+      n -= (size_t)done;
     }
   }
   return 0;
@@ -123,16 +161,15 @@ static int read_reply(talk *t) {
   size_t at = 0, used;
   t->n = 0;
   for (;;) {
-    int e;
+    int e = 0;
+    short events;
     if (t->n == t->cap && (e = grow(t)))
       return e;
-    if ((e = wait_for(t, POLLIN, t->deadline)))
-      return fail_errno(t, e);
-    ssize_t got = recv(t->fd, t->buf + t->n, t->cap - t->n, 0);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+    ssize_t got = get(t, t->buf + t->n, t->cap - t->n, &events);
+    if (got == -EAGAIN && !(e = wait_for(t, events, t->deadline)))
       continue;
     if (got < 0)
-      return fail_errno(t, -errno);
+      return fail_errno(t, got == -EAGAIN ? e : (int)got);
     if (got == 0)
       return fail(t, -ECONNRESET, "it closed the connection");
     t->n += (size_t)got;
@@ -224,7 +261,7 @@ static int parse_view(talk *t, const pt_listener_config *lc, const pt_address *f
   pt_node *tree = pt_reply_tree(t->buf, t->n, pool, max);
   if (!tree)
     fail(t, 0, "its answer has too many values");
-  *out = tree ? pt_cluster_parse(tree, &asked, lc->remap, lc->nremap, t->err, t->errsize) : NULL;
+  *out = tree ? pt_cluster_parse(tree, &asked, lc->backend_tls, lc->remap, lc->nremap, t->err, t->errsize) : NULL;
   free(pool);
   return *out ? 0 : -EPROTO;
 }
@@ -238,12 +275,17 @@ int pt_ask_cluster(const pt_listener_config *lc, const char *host, uint16_t port
     return -EHOSTUNREACH;
   t.deadline = pt_now_ms() + lc->connect_timeout;
   int e = dial(&t, found, n, from);
+  if (!e && lc->backend_tls)
+    e = secure(&t, lc->backend_tls, host);
   if (!e)
     e = login(&t, lc);
   if (!e)
     e = ask_view(&t);
   if (!e)
     e = parse_view(&t, lc, from, out);
+  if (t.tls)
+    pt_tls_end(t.tls);
+  pt_tls_free(t.tls);
   if (t.fd >= 0)
     close(t.fd);
   free(t.buf);

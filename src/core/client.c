@@ -72,6 +72,8 @@ int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, p
   c->ip = from->sa.sa_family == AF_INET ? ntohl(from->in.sin_addr.s_addr) : 0;
   c->port = pt_address_port(from);
   pt_count(&s->worker->n.accepted);
+  if (s->lc->tls && pt_conn_accept_tls(&c->conn, s->worker->loop, s->lc->tls, &s->worker->hall))
+    pt_client_close(c, "out of memory");
   return 0;
 }
 
@@ -241,6 +243,34 @@ static void at_end(pt_client *c) {
     pt_client_watch(c);
 }
 
+static char *peer(const pt_client *c, char out[PT_ADDRESS_TEXT]) {
+  pt_address a = {.len = sizeof a.in6};
+  if (getpeername(c->conn.io.fd, &a.sa, &a.len)) { /* it has gone: what is known of it */
+    a.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(c->port), .sin_addr.s_addr = htonl(c->ip)};
+    a.len = sizeof a.in;
+  }
+  return pt_address_format(&a, out, PT_ADDRESS_TEXT);
+}
+
+/* Its connection has failed. */
+static void broken(pt_client *c, int e) {
+  char where[PT_ADDRESS_TEXT];
+  bool usual = e == -ECONNRESET || e == -EPIPE || (c->conn.tls && (e == -EPROTO || e == -ETIMEDOUT));
+  pt_conn_blame(&c->conn, e, c->svc->lc->name, peer(c, where));
+  pt_client_close(c, usual ? NULL : pt_conn_error(&c->conn, e));
+}
+
+/* A record of TLS, where none is expected: the start of a handshake. */
+static bool speaks_tls(const uint8_t *p, size_t n) { return n > 2 && p[0] == 0x16 && p[1] == 3; }
+
+static void refuse_tls(pt_client *c) {
+  static pt_log_rate rate;
+  char where[PT_ADDRESS_TEXT];
+  pt_log_every(&rate, PT_LOG_WARN, "tls", "%s: %s: it speaks TLS, and this listener has no tls", c->svc->lc->name,
+               peer(c, where));
+  pt_client_close(c, NULL);
+}
+
 static void on_readable(pt_client *c) {
   pt_worker *w = c->svc->worker;
   bool own = c->in && !c->stream;
@@ -262,7 +292,11 @@ static void on_readable(pt_client *c) {
     return;
   }
   if (n < 0) {
-    pt_client_close(c, n == -ECONNRESET ? NULL : strerror((int)-n));
+    broken(c, (int)n);
+    return;
+  }
+  if (c->tail == 0 && speaks_tls(chunk->data + at, (size_t)n)) {
+    refuse_tls(c);
     return;
   }
   c->last = w->now;
@@ -300,7 +334,7 @@ void pt_client_flush(pt_client *c, bool final) {
   c->moved += before - c->out.bytes;
   c->last = w->now;
   if (e && e != -EAGAIN) {
-    pt_client_close(c, e == -ECONNRESET || e == -EPIPE ? NULL : strerror(-e));
+    broken(c, e);
     return;
   }
   if (!e != !(c->flags & PT_CLIENT_BLOCKED_OUT)) {

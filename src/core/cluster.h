@@ -44,10 +44,10 @@ pt_cluster *pt_cluster_ref(pt_cluster *c);
 void pt_cluster_unref(pt_cluster *c);
 
 /* Builds a snapshot from a parsed reply of CLUSTER SHARDS (RESP2 arrays or RESP3 maps) or CLUSTER SLOTS; says which by looking.
- * asked: the address that answered, used where a node gives no host (empty, NULL or "?"). Nodes without a usable address are left out, and so are
+ * asked: the address that answered, used where a node gives no host (empty, NULL or "?"). tls: of a node's two ports the one for TLS. Nodes without a usable address are left out, and so are
  * replicas without a master. Where two masters claim a slot the healthy one has it. Returns NULL with a reason in err. */
-pt_cluster *pt_cluster_parse(const pt_node *reply, const pt_hostport *asked, const pt_remap *remap, unsigned nremap, char *err,
-                             size_t errsize);
+pt_cluster *pt_cluster_parse(const pt_node *reply, const pt_hostport *asked, bool tls, const pt_remap *remap, unsigned nremap,
+                             char *err, size_t errsize);
 
 /* Puts the nodes in order, after somebody who holds the only reference has changed hosts or health. Takes c over; NULL: no memory. */
 pt_cluster *pt_cluster_arrange(pt_cluster *c);

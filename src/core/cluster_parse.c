@@ -10,6 +10,7 @@
 typedef struct parse {
   pt_cluster *c; /* room for PT_MAX_NODES */
   const pt_hostport *asked;
+  bool tls;
   const pt_remap *remap;
   unsigned nremap;
   unsigned claimed; /* slots claimed so far, those claimed twice counted twice */
@@ -116,9 +117,10 @@ static void claim(parse *p, const pt_node *from, const pt_node *to, int16_t mast
 /* ---- CLUSTER SHARDS ---- */
 
 static int shard_node(const parse *p, const pt_node *n, pt_cluster_node *out) {
-  const pt_node *port = field(n, "port"), *health = field(n, "health"), *zone = field(n, "availability-zone");
+  const pt_node *plain = field(n, "port"), *secure = field(n, "tls-port"), *health = field(n, "health"),
+                *zone = field(n, "availability-zone");
   memset(out, 0, sizeof *out);
-  if (place(p, field(n, "endpoint"), field(n, "ip"), port ? port : field(n, "tls-port"), out))
+  if (place(p, field(n, "endpoint"), field(n, "ip"), secure && (p->tls || !plain) ? secure : plain, out))
     return -1;
   out->healthy = !health || is(health, "online");
   if (is_text(zone) && zone->n < sizeof out->zone && !memchr(zone->p, 0, zone->n))
@@ -188,9 +190,9 @@ static void read_range(parse *p, const pt_node *range) {
 
 /* ---- both ---- */
 
-pt_cluster *pt_cluster_parse(const pt_node *reply, const pt_hostport *asked, const pt_remap *remap, unsigned nremap, char *err,
-                             size_t errsize) {
-  parse p = {.asked = asked, .remap = remap, .nremap = nremap};
+pt_cluster *pt_cluster_parse(const pt_node *reply, const pt_hostport *asked, bool tls, const pt_remap *remap, unsigned nremap,
+                             char *err, size_t errsize) {
+  parse p = {.asked = asked, .tls = tls, .remap = remap, .nremap = nremap};
   pt_cluster *c = p.c = malloc(sizeof *c + PT_MAX_NODES * sizeof c->nodes[0]);
   if (!c) {
     p.error = "out of memory";

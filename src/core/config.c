@@ -69,6 +69,10 @@ static void free_listener(pt_listener_config *l) {
   }
   free(l->remap);
   free_mongo(l->mongo);
+  pt_tls_options_free(l->tls_options);
+  pt_tls_options_free(l->backend_tls_options);
+  pt_tls_context_unref(l->tls);
+  pt_tls_context_unref(l->backend_tls);
 }
 
 void pt_config_unref(pt_config *c) {

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "net/cidr.h"
+#include "net/tls.h"
 
 typedef struct pt_hostport {
   char *host; /* name or literal address, IPv6 without brackets */
@@ -110,6 +111,8 @@ typedef struct pt_listener_config {
   unsigned nallow, ndeny;
   unsigned max_connections, accept_rate, max_per_source;
   unsigned source_v4, source_v6; /* bits of an address that make a source: 0..32, 32; 0..128, 64 */
+  pt_tls_options *tls_options, *backend_tls_options; /* NULL: plain */
+  pt_tls_context *tls, *backend_tls; /* made of them when the configuration was loaded; NULL: plain */
 
   /* redis */
   pt_hostport *nodes; /* seeds */

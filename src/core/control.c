@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/config_tls.h"
 #include "core/door.h"
 #include "core/giver.h"
 #include "core/process.h"
@@ -221,6 +222,7 @@ static void publish(pt_control *k, pt_config *cfg) {
     goto out;
   }
   apply_overrides(k->over, cfg);
+  pt_config_tls_inherit(cfg, k->cfg);
   cfg->generation = k->cfg->generation + 1;
   for (unsigned i = 0; i < k->nworkers; i++) {
     *msgs[i] = (pt_msg){.kind = PT_MSG_CONFIG, .fd = -1, .cfg = pt_config_ref(cfg), .policies = sets[i]};

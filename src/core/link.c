@@ -173,7 +173,7 @@ void pt_link_flush(pt_link *l) {
     unsigned pieces = pt_segq_iov(&l->log, l->sent, iov, PIECES, &total);
     ssize_t n = pt_conn_write(&l->conn, iov, pieces);
     if (n < 0 && n != -EAGAIN) {
-      pt_link_cut(l, strerror((int)-n));
+      pt_link_cut(l, pt_conn_error(&l->conn, (int)n));
       return;
     }
     if (n > 0 && l->discard) {

@@ -38,13 +38,21 @@ static void greet(pt_link *l) {
   ssize_t put = pt_conn_write(&l->conn, &iov, 1);
   explicit_bzero(words, n);
   if (put != (ssize_t)n) { /* a fresh socket's buffer takes these few bytes whole */
-    pt_upstream_trip(l->up, put < 0 ? strerror((int)-put) : "cannot send the greeting");
+    pt_upstream_trip(l->up, put < 0 ? pt_conn_error(&l->conn, (int)put) : "cannot send the greeting");
     pt_link_cut(l, l->up->reason);
   }
 }
 
+/* Whom a node's certificate has to name. */
+static const char *name_of(const pt_upstream *up) {
+  const pt_cluster *c = up->svc->cluster;
+  return c && up->node != PT_NODE_NONE ? c->nodes[up->node].name : up->host;
+}
+
 void pt_link_open(pt_link *l) {
   pt_address a;
+  struct ev_loop *loop = l->up->svc->worker->loop;
+  pt_tls_context *tls = l->up->svc->lc->backend_tls;
   l->opened = l->up->svc->worker->now;
   int fd = pt_address_parse(&a, l->up->host, l->up->port);
   if (fd == 0)
@@ -55,16 +63,18 @@ void pt_link_open(pt_link *l) {
     return;
   }
   l->state = PT_LINK_CONNECTING;
-  pt_conn_open(&l->conn, l->up->svc->worker->loop, fd, EV_WRITE, on_io, l);
+  pt_conn_open(&l->conn, loop, fd, EV_WRITE, on_io, l);
+  if (tls && pt_conn_connect_tls(&l->conn, loop, tls, name_of(l->up), NULL, 0))
+    pt_link_cut(l, "out of memory");
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events) {
   pt_link *l = io->data;
   l->up->svc->worker->events++;
   if (l->state == PT_LINK_CONNECTING) {
-    int e = pt_connect_error(io->fd);
+    int e = pt_conn_connected(&l->conn);
     if (e) {
-      pt_upstream_trip(l->up, strerror(-e));
+      pt_upstream_trip(l->up, pt_conn_error(&l->conn, e));
       pt_link_cut(l, l->up->reason);
       return;
     }

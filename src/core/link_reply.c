@@ -135,7 +135,7 @@ void pt_link_read(pt_link *l) {
     return;
   if (n <= 0) {
     bool greeting = l->state == PT_LINK_SETUP;
-    const char *why = n ? strerror((int)-n) : "the node closed the connection";
+    const char *why = n ? pt_conn_error(&l->conn, (int)n) : "the node closed the connection";
     if (greeting)
       pt_upstream_trip(l->up, why);
     else

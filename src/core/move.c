@@ -18,8 +18,8 @@ enum {
 static void stop_reading(pt_worker *w) {
   for (uint32_t i = 0; i < w->nclients; i++) {
     pt_client *c = pt_client_at(w, i);
-    if (!(c->gen & 1) || (c->flags & PT_CLIENT_AWAY) || !pt_outbox_takes(w->move.to, c->svc->index) ||
-        pt_list_add(&w->move.waiting, i))
+    if (!(c->gen & 1) || (c->flags & PT_CLIENT_AWAY) || c->conn.tls /* its keys stay */ ||
+        !pt_outbox_takes(w->move.to, c->svc->index) || pt_list_add(&w->move.waiting, i))
       continue;
     c->flags |= PT_CLIENT_AWAY;
     pt_client_watch(c);

@@ -300,6 +300,7 @@ static void free_worker(pt_worker *w) {
   free(w->resume.at);
   free(w->pump.at);
   free(w->dirty_links);
+  pt_hall_free(&w->hall);
   if (w->loop)
     ev_loop_destroy(w->loop);
   free(w);
@@ -324,6 +325,7 @@ static void watchers(pt_worker *w) {
   ev_async_init(&w->inbox.wake, on_message);
   w->prepare.data = w->check.data = w->held_timer.data = w->retry_timer.data = w->inbox.wake.data = w;
   w->inbox.loop = w->loop;
+  pt_hall_init(&w->hall, w->loop);
   ev_prepare_start(w->loop, &w->prepare);
   ev_check_start(w->loop, &w->check);
   ev_async_start(w->loop, &w->inbox.wake);

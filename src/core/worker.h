@@ -18,6 +18,7 @@
 #include "core/slow.h"
 #include "net/address.h"
 #include "net/conn.h"
+#include "net/hall.h"
 #include "wire/command.h"
 #include "wire/resp.h"
 
@@ -253,6 +254,7 @@ struct pt_worker {
   ev_check check;
   ev_timer held_timer, retry_timer, patience;
   uint32_t patience_at; /* the next client it looks at */
+  pt_hall hall; /* TLS handshakes of clients */
   uint64_t coalesce_ns;
   pt_move move;
   bool draining;

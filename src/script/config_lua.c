@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/config_tls.h"
 #include "script/fields.h"
 #include "script/state.h"
 
@@ -80,19 +81,11 @@ static void read_remap(lua_State *L, void *remap) {
   lua_pop(L, 2);
 }
 
-/* "file:line" of what has a line. */
-static char *read_where(lua_State *L, const char *file) {
-  lua_getfield(L, -1, "line");
-  char *where = pt_fields_copy(L, lua_pushfstring(L, "%s:%d", file, (int)lua_tointeger(L, -1)));
-  lua_pop(L, 2);
-  return where;
-}
-
 static void read_policy(lua_State *L, const char *option, pt_policy_config *p, const char *file) {
   lua_getfield(L, -1, option);
   if (lua_istable(L, -1)) {
     pt_fields_read(L, policy_fields, p);
-    p->where = read_where(L, file);
+    p->where = pt_fields_where(L, file);
   }
   lua_pop(L, 1);
 }
@@ -113,7 +106,7 @@ static void read_mongo(lua_State *L, pt_listener_config *l) {
 
 static void read_listener(lua_State *L, pt_listener_config *l, const char *file) {
   l->kind = pt_fields_is(L, "kind", "mongodb") ? PT_LISTENER_MONGODB : PT_LISTENER_REDIS;
-  l->where = read_where(L, file);
+  l->where = pt_fields_where(L, file);
   pt_fields_read(L, listener_fields, l);
   PT_FIELDS_LIST(L, "allow", l->allow, l->nallow, pt_fields_cidr);
   PT_FIELDS_LIST(L, "deny", l->deny, l->ndeny, pt_fields_cidr);
@@ -123,6 +116,7 @@ static void read_listener(lua_State *L, pt_listener_config *l, const char *file)
   bool mongo = l->kind == PT_LISTENER_MONGODB;
   read_policy(L, mongo ? "affinity" : "policy", &l->policy, file);
   (mongo ? read_mongo : read_redis)(L, l);
+  pt_fields_tls(L, file, l);
 }
 
 /* A path is taken from the directory of the configuration, absolute: a daemon may change its own. */
@@ -225,12 +219,12 @@ int pt_config_load(const char *file, const char *lua_path, pt_config **out, char
   run(&j);
   *out = NULL;
   *errors = NULL;
-  if (j.ok) {
+  if (j.ok && !pt_config_tls(j.config, &j.text)) {
     *out = j.config;
     return 0;
   }
   pt_config_unref(j.config);
-  *errors = j.text;
+  *errors = j.text ? j.text : strdup("out of memory");
   return -1;
 }
 

@@ -94,3 +94,10 @@ bool pt_fields_is(lua_State *L, const char *name, const char *word) {
   lua_pop(L, 1);
   return is;
 }
+
+char *pt_fields_where(lua_State *L, const char *file) {
+  lua_getfield(L, -1, "line");
+  char *where = pt_fields_copy(L, lua_pushfstring(L, "%s:%d", file, (int)lua_tointeger(L, -1)));
+  lua_pop(L, 2);
+  return where;
+}

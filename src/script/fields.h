@@ -38,6 +38,11 @@ void pt_fields_cidr(lua_State *L, void *cidr);
 /* The field named is this word. */
 bool pt_fields_is(lua_State *L, const char *name, const char *word);
 
+/* "file:line" of what has a line. */
+char *pt_fields_where(lua_State *L, const char *file);
+
+/* The options tls and backend_tls of a listener (script/config_tls.c). */
+void pt_fields_tls(lua_State *L, const char *file, pt_listener_config *l);
 /* The options of puerta.mongodb (script/config_mongo.c). */
 void pt_fields_mongo(lua_State *L, pt_mongo_config *m);
 

@@ -56,8 +56,10 @@ def wait_for(what, seconds, test, every=0.05):
 class Node:
     """One redis-server process. Killed by the kernel when the rig dies."""
 
-    def __init__(self, base, options, cluster=True):
+    def __init__(self, base, options, cluster=True, tls=None):
+        """tls: an ssl context for connections to it; its port is one for TLS then."""
         self.options = options
+        self.tls = tls
         self.cluster = cluster
         self.base = Path(base)
         self.process = None
@@ -87,6 +89,8 @@ class Node:
         """Starts or restarts on its port; false when the process ends at once (the port was taken meanwhile)."""
         self.dir.mkdir(exist_ok=True)
         opts = {"port": self.port, "bind": "127.0.0.1", "dir": self.dir, "logfile": self.dir / "redis.log", "save": "", "appendonly": "no"}
+        if self.tls:
+            opts |= {"port": 0, "tls-port": self.port}
         if self.cluster:
             opts |= {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf"}
         opts |= self.options
@@ -108,7 +112,7 @@ class Node:
             return None
 
     def connect(self, timeout=30, auth=True):
-        c = Conn(self.port, timeout=timeout)
+        c = Conn(self.port, timeout=timeout, tls=self.tls)
         if auth and self.options.get("requirepass"):
             c.command("AUTH", self.options["requirepass"])
         return c
@@ -150,7 +154,7 @@ class Node:
 class Cluster:
     """masters + replicas nodes; replica i follows master i % masters. Options are lines of redis.conf: {"maxmemory": "1gb"}."""
 
-    def __init__(self, masters=3, replicas=3, node_timeout=2000, password=None, options=None):
+    def __init__(self, masters=3, replicas=3, node_timeout=2000, password=None, options=None, tls=None):
         self.dir = tempfile.mkdtemp(prefix="redis-cluster-")
         opts = {"cluster-node-timeout": node_timeout, "repl-diskless-sync-delay": 0, "repl-ping-replica-period": 1}
         if password:
@@ -160,7 +164,7 @@ class Cluster:
         self.nodes = []
         try:
             for _ in range(masters + replicas):
-                self.nodes.append(Node(self.dir, opts))
+                self.nodes.append(Node(self.dir, opts, tls=tls))
             self.join(masters)
         except BaseException:
             self.stop()

@@ -154,8 +154,8 @@ class Puerta:
         except TimeoutError as e:
             raise TimeoutError(f"{e}; the log since then:\n{self.log(since)}") from None
 
-    def connect(self, timeout=30):
-        return Conn(self.port, timeout=timeout)
+    def connect(self, timeout=30, tls=None, server_name=None):
+        return Conn(self.port, timeout=timeout, tls=tls, server_name=server_name)
 
     def kill(self, sig):
         os.kill(self.pid, sig)

@@ -51,9 +51,12 @@ def encode(*args):
 class Conn:
     """One connection. Replies come back as Python values that keep their wire type."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=30):
+    def __init__(self, port, host="127.0.0.1", timeout=30, tls=None, server_name=None):
+        """tls: an ssl context."""
         self.sock = socket.create_connection((host, port), timeout=timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=server_name or host)
         self.buf = bytearray()
         self.pos = 0
 

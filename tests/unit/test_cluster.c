@@ -54,7 +54,7 @@ static pt_cluster *parse_bytes(const char *bytes, size_t n) {
   pt_node *tree = pt_reply_tree((const uint8_t *)bytes, n, pool, sizeof pool / sizeof pool[0]);
   assert_non_null(tree);
   strcpy(err, "none");
-  return pt_cluster_parse(tree, &asked, remap, nremap, err, sizeof err);
+  return pt_cluster_parse(tree, &asked, false, remap, nremap, err, sizeof err);
 }
 
 static pt_cluster *parse(const char *text) {

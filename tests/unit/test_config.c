@@ -20,17 +20,40 @@
 static char dir[] = "/tmp/puerta-config-XXXXXX";
 static char path[64];
 
+/* A certificate and its key. */
+static const char pem[] = "-----BEGIN CERTIFICATE-----\n"
+                          "MIIBdTCCARugAwIBAgIUDF6utKusS4zPDxbhOW2u2fGMvKQwCgYIKoZIzj0EAwIw\n"
+                          "DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjUwMTUwMDhaGA8yMDgxMDgyODAxNTAw\n"
+                          "OFowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABI1z\n"
+                          "mbgJZidlIgnVu5r9y5gyS8gQyeiygeDZ9snv6mdt50lM0MaNblyA+JVifTr/s/18\n"
+                          "Oq/75jXjP+UfvmZHpoejUzBRMB0GA1UdDgQWBBTYuSdDmHBzGx9tY/1eLjrJHruf\n"
+                          "DzAfBgNVHSMEGDAWgBTYuSdDmHBzGx9tY/1eLjrJHrufDzAPBgNVHRMBAf8EBTAD\n"
+                          "AQH/MAoGCCqGSM49BAMCA0gAMEUCIQCyrUjIWiSnXbTuDdXsqBZpGj1HS6OHc+Xx\n"
+                          "cxWDvhNHQQIgTwDjC++ZzDRMQS+EnHHmOv8tScdJq29b1XPdP+BNpnM=\n"
+                          "-----END CERTIFICATE-----\n"
+                          "-----BEGIN PRIVATE KEY-----\n"
+                          "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJ07wRSSRpk5E9dih\n"
+                          "LjYmhrnFi/noVNyTOjEOjF6idsihRANCAASNc5m4CWYnZSIJ1bua/cuYMkvIEMno\n"
+                          "soHg2fbJ7+pnbedJTNDGjW5cgPiVYn06/7P9fDqv++Y14z/lH75mR6aH\n"
+                          "-----END PRIVATE KEY-----\n";
+static char pem_path[64];
+
 static int set_up(void **state) {
   (void)state;
   if (!mkdtemp(dir))
     return -1;
   snprintf(path, sizeof path, "%s/c.lua", dir);
+  snprintf(pem_path, sizeof pem_path, "%s/t.pem", dir);
+  FILE *f = fopen(pem_path, "w");
+  if (!f || fputs(pem, f) < 0 || fclose(f))
+    return -1;
   return 0;
 }
 
 static int tear_down(void **state) {
   (void)state;
   unlink(path);
+  unlink(pem_path);
   return rmdir(dir);
 }
 
@@ -151,6 +174,42 @@ static const char everything[] =
     "      compression = { 'snappy', 'zstd' } },\n"
     "  },\n"
     "}\n";
+
+static void tls(void **state) {
+  (void)state;
+  pt_config *c = load("local p = require 'puerta'\n"
+                      "local pair = { cert = 't.pem', key = 't.pem' }\n"
+                      "return p.config { listeners = {\n"
+                      "  p.redis { bind = '*:6379', nodes = { 'redis1:6379' },\n"
+                      "    tls = { cert = 't.pem', key = 't.pem', ca = 't.pem', client_auth = 'optional', min_version = '1.3',\n"
+                      "      ciphers = 'HIGH', ciphersuites = 'TLS_AES_128_GCM_SHA256', session_tickets = false,\n"
+                      "      handshake_timeout = '7s', sni = { ['b.test'] = pair, ['*.a.test'] = pair } },\n"
+                      "    backend_tls = { server_name = 'n.test', verify = false } } } }\n");
+  const pt_listener_config *l = c->listeners;
+  const pt_tls_options *o = l->tls_options, *b = l->backend_tls_options;
+  char where[80];
+  snprintf(where, sizeof where, "%s:5", path);
+  assert_non_null(l->tls);
+  assert_non_null(l->backend_tls);
+  assert_true(o->server && !b->server);
+  assert_string_equal(o->where, where);
+  assert_string_equal(o->cert, pem_path);
+  assert_string_equal(o->key, pem_path);
+  assert_string_equal(o->ca, pem_path);
+  assert_int_equal(o->verify, PT_TLS_VERIFY_OPTIONAL);
+  assert_true(o->tls13 && !b->tls13);
+  assert_string_equal(o->ciphers, "HIGH");
+  assert_string_equal(o->ciphersuites, "TLS_AES_128_GCM_SHA256");
+  assert_false(o->tickets);
+  assert_int_equal(pt_tls_context_patience(l->tls), 7000);
+  assert_int_equal(o->nnames, 2);
+  assert_string_equal(o->names[0].name, "*.a.test");
+  assert_string_equal(o->names[1].cert, pem_path);
+  assert_string_equal(b->server_name, "n.test");
+  assert_null(b->ca);
+  assert_int_equal(b->verify, PT_TLS_VERIFY_NONE);
+  pt_config_unref(c);
+}
 
 static void mongodb_defaults(void **state) {
   (void)state;
@@ -410,7 +469,8 @@ static void the_dump_is_a_configuration(void **state) {
   assert_null(strstr(first, VERIFIER));
   assert_non_null(strstr(first, "***"));
   write_file(first);
-  assert_int_equal(pt_config_dump(path, NULL, &second, &errors), 0);
+  if (pt_config_dump(path, NULL, &second, &errors))
+    fail_msg("%s", errors);
   assert_string_equal(first, second);
   free(first);
   free(second);
@@ -444,7 +504,8 @@ struct change {
 #define COMMON_CHANGES                                                                                                           \
   {"max_connections", "", "max_connections = 7"}, {"max_per_source", "", "max_per_source = 7"},                                  \
       {"source_prefix", "", "source_prefix = { v4 = 7 }"}, {"accept_rate", "", "accept_rate = 7"},                               \
-      {"allow", "", "allow = { '::1' }"}, {"deny", "", "deny = { '::1' }"}, {                                                    \
+      {"allow", "", "allow = { '::1' }"}, {"tls", "", "tls = { cert = 't.pem', key = 't.pem' }"},                                \
+      {"backend_tls", "", "backend_tls = {}"}, {"deny", "", "deny = { '::1' }"}, {                                               \
     "backlog", "", "backlog = 7"                                                                                                 \
   }
 static const struct change redis_changes[] = {
@@ -613,6 +674,7 @@ static void embedded_modules_come_first(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(defaults),
+      cmocka_unit_test(tls),
       cmocka_unit_test(mongodb_defaults),
       cmocka_unit_test(every_option),
       cmocka_unit_test(errors_in_full),

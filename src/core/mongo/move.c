@@ -22,6 +22,9 @@ static bool quiet(const pt_mongo_client *c) {
   return !c->out.bytes && c->in_len <= PT_HO_INPUT && !(c->flags & (PT_MC_EOF | PT_MC_CLOSING));
 }
 
+/* The keys of TLS do not go with it. */
+static bool stays(const pt_mongo_client *c) { return c->conn.tls || (c->state == PT_MC_PAIRED && c->pair->conn.tls); }
+
 /* Between two frames, either way. */
 static bool pair_ready(const pt_mongo_client *c) {
   const pt_pair *p = c->pair;
@@ -121,7 +124,7 @@ void pt_mongo_leave(pt_mongo *m, pt_outbox *o, uint32_t round) {
   m->packed.n = 0;
   for (uint32_t i = 0; i < m->nclients; i++) {
     pt_mongo_client *c = pt_mongo_client_at(m, i);
-    if (!(c->gen & 1) || c->state != PT_MC_REQUESTS)
+    if (!(c->gen & 1) || c->state != PT_MC_REQUESTS || stays(c))
       continue;
     c->flags |= PT_MC_AWAY | PT_MC_LEAVING;
     pt_request_watch(c);
@@ -135,7 +138,7 @@ uint32_t pt_mongo_leave_turn(pt_mongo *m, bool late) {
   for (uint32_t i = 0; i < m->nclients; i++) {
     pt_mongo_client *c = pt_mongo_client_at(m, i);
     bool pair = c->state == PT_MC_PAIRED, request = c->state == PT_MC_REQUESTS;
-    if (!(c->gen & 1) || !(pair ? !(c->flags & PT_MC_AWAY) : request && c->flags & PT_MC_LEAVING))
+    if (!(c->gen & 1) || stays(c) || !(pair ? !(c->flags & PT_MC_AWAY) : request && c->flags & PT_MC_LEAVING))
       continue;
     if (pair ? pair_ready(c) : request_ready(c)) {
       c->flags &= (uint16_t)~PT_MC_LEAVING;

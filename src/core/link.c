@@ -195,6 +195,12 @@ void pt_link_tick(pt_link *l) {
   const pt_listener_config *lc = l->up->svc->lc;
   if (l->state == PT_LINK_CLOSED)
     return;
+  if (l->begun && l->heard) { /* a large reply on its way may take long, and so may what stands behind it */
+    for (unsigned i = 0; i < PT_LINK_TICKS; i++)
+      l->ticks[i] = l->fhead;
+    old = l->fhead;
+  }
+  l->heard = false;
   if (l->state != PT_LINK_READY && l->up->svc->worker->now - l->opened > lc->connect_timeout * PT_NS_PER_MS) {
     pt_upstream_trip(l->up, l->state == PT_LINK_CONNECTING ? "connecting timed out" : "it does not answer");
     pt_link_cut(l, l->up->reason);

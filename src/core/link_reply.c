@@ -143,6 +143,7 @@ void pt_link_read(pt_link *l) {
     pt_link_cut(l, why);
     return;
   }
+  l->heard = true;
   uint32_t have = l->nleft + (uint32_t)n;
   c->fill = at + have;
   free(l->left);

@@ -143,6 +143,7 @@ typedef struct pt_link {
   uint64_t timed_at; /* ns, 0: none */
   pt_reply scan;
   bool begun; /* a part of the oldest reply has been passed on */
+  bool heard; /* bytes have come since the last tick */
   bool push; /* what is being scanned is a push */
   uint8_t *left; /* an unfinished header line */
   uint32_t nleft;

@@ -25,8 +25,8 @@ from subjects import ROOT, Bed  # noqa: E402
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--rounds", type=int, help="interleaved rounds of the loads (5)")
-    p.add_argument("--seconds", type=float, help="aimed length of one run (2)")
+    p.add_argument("--rounds", type=int, help="interleaved rounds of the loads (15)")
+    p.add_argument("--seconds", type=float, help="aimed length of one run (0.7)")
     p.add_argument("--quick", action="store_true", help="one round of short runs: does it work at all? Written to build/bench-quick.json")
     p.add_argument("--only", metavar="LOAD,...", type=lambda s: s.split(","), help="only these loads: " + ", ".join(x.name for x in loads.LOADS))
     p.add_argument("--subjects", metavar="NAME,...", type=lambda s: s.split(","), help="only these: " + ", ".join(report.ALL))
@@ -42,8 +42,8 @@ def arguments():
         if wrong := set(given or ()) - known:
             p.error(f"{', '.join(sorted(wrong))}: not among {', '.join(sorted(known))}")
     a.parts = [name for name in report.PARTS if getattr(a, name)] or (["loads"] if a.only else list(report.PARTS))
-    a.rounds = a.rounds or (1 if a.quick else 5)
-    a.seconds = a.seconds or (0.5 if a.quick else 2)
+    a.rounds = a.rounds or (1 if a.quick else 15)
+    a.seconds = a.seconds or (0.5 if a.quick else 0.7)
     a.json = a.json or str(ROOT / "build" / ("bench-quick.json" if a.quick else "bench.json"))
     return a
 
@@ -84,7 +84,7 @@ def measure_parts(a, data):
                 results = syscalls.run(bed, names, a.quick, say)
             elif coalesce.SUBJECT in names:
                 rounds = min(rounds, 3)
-                results = coalesce.run(bed, rounds, a.seconds, a.quick, say)
+                results = coalesce.run(bed, rounds, a.seconds if a.quick else max(a.seconds, 2), a.quick, say)
             else:
                 say(f"coalesce: skipped, {coalesce.SUBJECT} is not among the subjects")
                 continue

@@ -114,14 +114,14 @@ def medians(rounds):
 
 
 def judge(results):
-    """Every target whose two sides were measured: (load, subject, peer, ratio, limit, pass)."""
+    """Every target whose two sides were measured: (load, subject, peer, ratio, limit, pass); the ratio is the median of the rounds' own."""
     out = []
     for x in LOADS:
         by = results.get(x.name, {})
         wanted = [(s, peer, limit) for peer, limit in x.targets for s in PUERTA] + [("puerta-lua", "puerta-c", LUA_OVER_C)]
         for s, peer, limit in wanted:
             if s in by and peer in by:
-                ratio = by[s]["cpu_us"] / by[peer]["cpu_us"]
+                ratio = median(a["cpu_us"] / b["cpu_us"] for a, b in zip(by[s]["rounds"], by[peer]["rounds"]))
                 out.append({"load": x.name, "subject": s, "peer": peer, "ratio": ratio, "limit": limit, "pass": ratio <= limit})
     return out
 

@@ -1,8 +1,10 @@
 """Bytes in, bytes out: any fragmentation, inline commands, protocol errors, RESP3, very large values."""
 import random
+import socket
 import threading
 import time
 
+import puerta as rig
 import pytest
 from resp import Conn, Error, Map, encode, typed
 from slots import key_in
@@ -153,6 +155,58 @@ def test_reply_types(proxy, cluster, hello):
 
 
 MB100 = 100 * 1000 * 1000
+
+
+class Slow:
+    """A relay before a node: what the node says goes on in pieces, one every 100 ms while there is more. stop: it holds back all of it."""
+
+    def __init__(self, node):
+        self.node, self.stop = node, threading.Event()
+        self.door = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.door.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        try:
+            while True:
+                client, _ = self.door.accept()
+                node = socket.create_connection(("127.0.0.1", self.node.port))
+                threading.Thread(target=self.pass_on, args=(client, node, False), daemon=True).start()
+                threading.Thread(target=self.pass_on, args=(node, client, True), daemon=True).start()
+        except OSError:
+            pass  # closed: the test is over
+
+    def pass_on(self, source, target, slow):
+        try:
+            while data := source.recv(65536):
+                if slow and len(data) > 10_000:
+                    time.sleep(0.1)
+                if slow and self.stop.is_set():
+                    return
+                target.sendall(data)
+        except OSError:
+            pass
+
+
+def test_a_large_reply_may_take_longer_than_request_timeout(start, cluster):
+    """As long as it goes on; one that stands still is given up."""
+    node = cluster.masters()[0]
+    key, value = key_in(cluster.slots_of(node), prefix="slow"), random.Random(1).randbytes(2_000_000)
+    slow = Slow(node)
+    p = start.keep(rig.Puerta.for_cluster(cluster.addresses, remap={node.address: slow.address}, request_timeout="1s", slot_refresh="1h"))
+    with p.connect() as c:
+        c.send(encode("SET", key, value))
+        assert c.read() == "OK"
+        began = time.monotonic()
+        c.send(encode("GET", key) + encode("STRLEN", key))
+        assert c.read() == value
+        assert c.read() == len(value)
+        assert time.monotonic() - began > 1.5  # else the relay was not slow
+        slow.stop.set()
+        c.send(encode("GET", key))
+        assert isinstance(c.read(), Error)
+    assert "a request timed out" in p.log()
+    slow.door.close()
 
 
 def test_100_mb_value_both_ways(proxy, cluster):

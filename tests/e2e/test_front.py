@@ -3,12 +3,13 @@ import json
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import ferret
 import puerta as rig
 import pytest
-from cluster import free_port
+from cluster import Node, free_port
 from mongos import Trio
 from pymongo import MongoClient
 
@@ -37,7 +38,7 @@ def needs_ferret():
 def test_basic_with_servers_of_its_own(kind, tmp_path):
     if kind == "mongo":
         needs_ferret()
-    code, text, report = front(tmp_path, kind, "basic", "--own")
+    code, text, report = front(tmp_path, kind, "basic", "--own", "--seconds", 2)
     assert code == 0 and report["exit_code"] == 0, text
     assert report["summary"]["failed"] == 0 and report["summary"]["ok"] > 10
     assert set(outcomes(report).values()) <= {"ok", "skipped"}
@@ -64,7 +65,8 @@ def test_mongo_routing_at_a_target(start, tmp_path):
     with ferret.Ferrets(3) as ferrets:
         for forward in ("connection", "request"):
             p = start.keep(rig.Puerta.for_backends(ferrets, forward=forward))
-            code, text, report = front(tmp_path, "mongo", "routing", "--target", f"127.0.0.1:{p.port}", "--nodes", ",".join(ferrets.addresses), "--forward", forward)
+            code, text, report = front(tmp_path, "mongo", "routing", "--target", f"127.0.0.1:{p.port}", "--forward", forward,
+                                       "--nodes", ",".join(ferrets.addresses))
             assert code == 0, text
             by_client = dict.fromkeys(["client_together", "client_again", "clients_spread"], "ok" if forward == "connection" else "skipped")
             assert outcomes(report) == {"connect": "ok", "session_together": "ok", "cursor_stays": "ok"} | by_client
@@ -77,7 +79,7 @@ def test_mongo_transactions_where_the_server_has_them(start, tmp_path):
     """The scripted mongos: they have transactions, and lack much else, dropDatabase, too: what is left behind is said."""
     with Trio() as trio:
         p = start.keep(rig.Puerta.for_backends(trio))
-        code, text, report = front(tmp_path, "mongo", "basic", "--target", f"127.0.0.1:{p.port}")
+        code, text, report = front(tmp_path, "mongo", "basic", "--target", f"127.0.0.1:{p.port}", "--seconds", 1)
     got = outcomes(report)
     assert code == 1 and got["transactions"] == got["cursors"] == got["kill_cursors"] == "ok", text
     assert got["aggregate"] == got["clean_up"] == "failed" and "could not be dropped" in text, text
@@ -92,7 +94,8 @@ return { identify = function() n = n + 1 return n end }
 def test_clients_that_are_torn_apart_or_all_in_one_place_are_found_out(start, tmp_path):
     needs_ferret()
     with ferret.Ferrets(3) as ferrets:
-        for affinity, check, says in ((rig.Lua('puerta.policy("apart.lua")'), "client_together", "was answered by"), ("socket_addr", "clients_spread", "landed on one of 3")):
+        for affinity, check, says in (("apart.lua", "client_together", "was answered by"), ("socket_addr", "clients_spread", "landed on one of 3")):
+            affinity = rig.Lua(f'puerta.policy("{affinity}")')
             p = start.keep(rig.Puerta.for_backends(ferrets, affinity=affinity, files={"apart.lua": APART}))
             code, text, report = front(tmp_path, "mongo", "routing", "--target", f"127.0.0.1:{p.port}", "--nodes", ",".join(ferrets.addresses))
             assert code == 1 and outcomes(report)[check] == "failed" and says in text, text
@@ -115,16 +118,71 @@ def test_a_listener_that_says_nothing(tmp_path):
 def test_a_plain_redis_is_no_puerta_and_keeps_its_data(plain, tmp_path):
     plain.call("SET", "not:ours", "kept")
     before = plain.call("DBSIZE")
-    code, text, report = front(tmp_path, "redis", "basic", "--target", plain.address)
+    code, text, report = front(tmp_path, "redis", "basic", "--target", plain.address, "--seconds", 2)
     assert code == 1 and "is the target a puerta" in text, text
     got = outcomes(report)
     assert got["set_get"] == got["fan_out"] == got["consistency"] == "ok" and got["refused"] == "failed"
     assert plain.call("DBSIZE") == before and plain.call("GET", "not:ours") == b"kept"
 
 
+def test_interrupted_it_cleans_up(cluster, proxy, start, tmp_path):
+    needs_ferret()
+    with ferret.Ferrets(3) as ferrets:
+        mongo = start.keep(rig.Puerta.for_backends(ferrets))
+        before = [m.call("DBSIZE") for m in cluster.masters()]
+        for kind, port in (("redis", proxy.port), ("mongo", mongo.port)):
+            p = subprocess.Popen([ROOT / "tests" / "test.sh", kind, "basic", "--target", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True)
+            said = ""
+            while "a loop of clients" not in said:
+                said += (c := p.stdout.read(1))
+                assert c, said
+            time.sleep(1)
+            p.terminate()
+            assert p.wait(60) == 2, said
+        assert [m.call("DBSIZE") for m in cluster.masters()] == before
+        for f in ferrets:
+            with MongoClient(f.uri, directConnection=True) as c:
+                assert [n for n in c.list_database_names() if n.startswith("puerta-check")] == []
+
+
+def test_tls_and_passwords(tmp_path):
+    """At a Redis with TLS: connecting is all that is looked at here."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert,
+                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("secret\n"), wrong.write_text("guess\n")
+    port = free_port()
+    tls = {"tls-port": port, "tls-cert-file": cert, "tls-key-file": key, "tls-auth-clients": "no"}
+    node = Node(tmp_path, tls | {"requirepass": "secret"}, cluster=False)
+    try:
+        for args, says in ((["--tls", "--ca", cert, "--password-file", right], None), (["--tls", "--ca", cert], "--password-file"),
+                           (["--tls", "--ca", cert, "--password-file", wrong], "AUTH is refused"), (["--tls", "--password-file", right], "--ca"),
+                           (["--password-file", right], "--tls")):
+            code, text, report = front(tmp_path, "redis", "routing", "--target", f"localhost:{port}", *args)
+            assert code == (1 if says else 0) and (says or "") in text, text
+            assert outcomes(report)["connect"] == ("failed" if says else "ok")
+    finally:
+        node.stop()
+
+
+def test_mongo_login(start, tmp_path):
+    needs_ferret()
+    verifier = subprocess.run([rig.BINARY, "--scram", "app"], input="pencil\n", capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("pencil"), wrong.write_text("guess")
+    with ferret.Ferrets(2) as ferrets:
+        p = start.keep(rig.Puerta.for_backends(ferrets, forward="request", auth=[{"user": "app", "verifier": verifier}]))
+        to = ["mongo", "routing", "--target", f"127.0.0.1:{p.port}", "--forward", "request", "--user", "app", "--password-file"]
+        code, text, report = front(tmp_path, *to, right)
+        assert code == 0 and outcomes(report)["cursor_stays"] == "ok", text
+        code, text, report = front(tmp_path, *to, wrong)
+        assert code == 1 and outcomes(report) == {"connect": "failed"} and "look at --user" in text, text
+
+
 @pytest.mark.parametrize("args,says", [
     (["redis"], "needs one of"), (["redis", "slow"], "invalid choice"), (["all", "basic", "--target", "a:1"], "two Puertas"),
-    (["redis", "basic", "--target", "here"], "no HOST:PORT"), (["redis", "basic", "--prefix", "a{b"], "letters"),
+    (["redis", "basic", "--target", "here"], "no HOST:PORT"), (["redis", "basic", "--seconds", "0"], "from 1"), (["redis", "basic", "--prefix", "a{b"], "letters"),
 ])
 def test_usage(args, says, tmp_path):
     code, text, report = front(tmp_path, *args)

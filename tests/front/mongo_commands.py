@@ -45,7 +45,8 @@ def find(r: Run):
 @check("mongo", "basic", "documents with every type of value come back as they were")
 def values(r: Run):
     doc = {
-        "_id": bson.ObjectId(), "double": 1.5, "string": "ü€ 漢\0", "document": {"a": {"b": [1, "x", None]}}, "empty": {}, "binary": bytes(range(256)),
+        "_id": bson.ObjectId(), "double": 1.5, "string": "ü€ 漢\0", "document": {"a": {"b": [1, "x", None]}}, "empty": {},
+        "binary": bytes(range(256)),
         "yes": True, "no": False, "date": datetime.datetime(2026, 1, 2, 3, 4, 5, 678000), "null": None, "regex": bson.Regex("^a.*z$", "i"),
         "int": 2**31 - 1, "long": Int64(2**62), "negative": -5, "timestamp": bson.Timestamp(5, 6),
     }

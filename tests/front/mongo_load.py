@@ -31,7 +31,8 @@ def connections(r: Run):
         while opened.n < n // each * each and time.monotonic() < end:
             time.sleep(0.05)
         if opened.n < n // each * each:
-            raise Failed(f"{opened.n} of {n} connections were opened within 30 s", "limits: max_connections of puerta and of the servers, ulimit -n here")
+            raise Failed(f"{opened.n} of {n} connections were opened within 30 s",
+                         "limits: max_connections of puerta and of the servers, ulimit -n here")
         with ThreadPoolExecutor(64) as pool:
             said = list(pool.map(lambda i: clients[i % len(clients)].admin.command("ping")["ok"], range(4 * n)))
         expect(said, [1] * (4 * n), "ping over all of them")
@@ -43,20 +44,24 @@ def connections(r: Run):
 
 @check("mongo", "basic", "a loop of clients: each write happens once")
 def consistency(r: Run):
-    end, wrong, done = time.monotonic() + r.size["seconds"], [], []
+    stop, wrong, done = threading.Event(), [], []
 
     def one(i):
         try:
             with r.client(f"puerta-check-loop-{i}", maxPoolSize=3) as client, r.place(f"loop-{i}", client) as (db, s):
-                done.append(flow(db, s, end))
+                done.append(flow(db, s, stop))
         except Exception as e:  # whatever it was, it is what the check found
             wrong.append(f"client {i}: {type(e).__name__}: {e}"[:400])
 
     threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in range(r.size["clients"])]
     for t in threads:
         t.start()
-    for t in threads:
-        t.join(r.size["seconds"] + 90)
+    try:
+        stop.wait(r.size["seconds"])
+    finally:  # whatever happens they drop what they have made
+        stop.set()
+        for t in threads:
+            t.join(60)
     if any(t.is_alive() for t in threads):
         raise Failed("a client was never answered", "puerta's log says whether a backend hangs")
     if wrong:
@@ -64,17 +69,18 @@ def consistency(r: Run):
     return f"{sum(done)} operations of {len(threads)} clients in {r.size['seconds']} s"
 
 
-def flow(db, s, end):
+def flow(db, s, stop):
     """Counts up, inserts and reads in turns; how many operations that were."""
     n = 0
     db.counter.insert_one({"_id": 0, "n": 0}, session=s)
-    while n == 0 or time.monotonic() < end:
+    while n == 0 or not stop.is_set():
         n += 1
         after = db.counter.find_one_and_update({"_id": 0}, {"$inc": {"n": 1}}, return_document=ReturnDocument.AFTER, session=s)
         expect(after["n"], n, "the counter")
         db.log.insert_one({"_id": n, "text": "x" * (n % 500)}, session=s)
         expect(len(db.log.find_one({"_id": n}, session=s)["text"]), n % 500, "what was inserted just now")
         if n % 50 == 0:
-            expect([d["_id"] for d in db.log.find({}, session=s, batch_size=7).sort("_id", -1).limit(50)], list(range(n, n - 50, -1)), "the last 50, in batches")
+            last = [d["_id"] for d in db.log.find({}, session=s, batch_size=7).sort("_id", -1).limit(50)]
+            expect(last, list(range(n, n - 50, -1)), "the last 50, in batches")
     expect(db.log.count_documents({}, session=s), n, "documents at the end")
     return 4 * n

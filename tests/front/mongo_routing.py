@@ -30,7 +30,8 @@ def spread(r, places):
     """How many of them landed where; fails when several backends are known and all landed on one."""
     counts = sorted(Counter(places).values(), reverse=True)
     if len(r.target.nodes) > 1 and len(counts) == 1:
-        raise Failed(f"all {sum(counts)} landed on one of {len(r.target.nodes)} backends", f"are the others down or draining (puerta's log)? {AFFINITY}")
+        raise Failed(f"all {sum(counts)} landed on one of {len(r.target.nodes)} backends",
+                     f"are the others down or draining (puerta's log)? {AFFINITY}")
     return f"{len(counts)} backend{'s' * (len(counts) > 1)}: {' + '.join(map(str, counts))}"
 
 
@@ -47,7 +48,7 @@ def client_together(r: Run):
             with ThreadPoolExecutor(8) as pool:
                 seen = set(pool.map(lambda _: identity(c, r.target.forward), range(64)))
             if len(seen) != 1:
-                raise Failed(f"a client with appName puerta-check-together-{i} was answered by {len(seen)} backends: {', '.join(sorted(seen))}", AFFINITY)
+                raise Failed(f"appName puerta-check-together-{i} was answered by {len(seen)} backends: {', '.join(sorted(seen))}", AFFINITY)
     return "4 clients of 8 connections"
 
 

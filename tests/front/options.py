@@ -66,6 +66,7 @@ def parse(argv):
     p.add_argument("--nodes-password-file", type=secret, dest="nodes_password", metavar="FILE", help="the password of the nodes (that of the target)")
     p.add_argument("--forward", choices=["connection", "request"], default="connection", help="of a MongoDB target: what its listener says")
     p.add_argument("--prefix", type=prefix, default="puerta-check", metavar="NAME", help="what its keys and databases begin with (puerta-check)")
+    p.add_argument("--seconds", type=int, metavar="N", help="how long the loop of clients takes (by level)")
     p.add_argument("--json", type=Path, metavar="FILE", help="writes a report, too")
     a = p.parse_args(argv)
     if a.what != "all" and not a.level:
@@ -74,6 +75,8 @@ def parse(argv):
         p.error("all checks two Puertas; give redis or mongo with --target")
     if a.own and a.target:
         p.error("either --own or --target")
+    if a.seconds is not None and not 1 <= a.seconds <= 86400:
+        p.error("--seconds goes from 1 to 86400")
     a.level = a.level or "full"
     a.kinds = ["redis", "mongo"] if a.what == "all" else [a.what]
     if not a.target and (a.user or a.password or a.tls or a.ca or a.nodes):

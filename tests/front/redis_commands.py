@@ -112,7 +112,8 @@ def large(r: Run):
 @check("redis", "basic", "keys and values of any bytes, and empty ones")
 def binary(r: Run):
     every = bytes(range(256))
-    pairs = [(r.key(every), every * 3), (r.key(b"\r\n$5\r\n"), b""), (r.key(b"\0"), b"\0"), (r.key("ü€ 漢"), "ü€ 漢".encode()), (r.key(b""), b"\r\n*1\r\n")]
+    pairs = [(r.key(k), v) for k, v in
+             ((every, every * 3), (b"\r\n$5\r\n", b""), (b"\0", b"\0"), ("ü€ 漢", "ü€ 漢".encode()), (b"", b"\r\n*1\r\n"))]
     with r.wire() as c:
         expect(c.pipeline([("SET", *p) for p in pairs]), ["OK"] * len(pairs), "SET")
         expect(c.command("MGET", *(k for k, _ in pairs)), [v for _, v in pairs], "MGET")

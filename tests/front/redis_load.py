@@ -15,7 +15,8 @@ def connections(r: Run):
             try:
                 open_ones.append(r.wire())
             except OSError as e:
-                raise Failed(f"connection {i + 1} of {n}: {e}", "limits: max_connections of puerta, LimitNOFILE of its service, ulimit -n here") from e
+                raise Failed(f"connection {i + 1} of {n}: {e}",
+                             "limits: max_connections of puerta, LimitNOFILE of its service, ulimit -n here") from e
         for turn in range(3):
             for i, c in enumerate(open_ones):
                 c.send(encode("SET", r.key(f"c{i}"), turn) + encode("GET", r.key(f"c{i}")))

@@ -31,7 +31,8 @@ class Nodes:
         if said is None:
             raise Failed("none of the nodes can be reached", "--nodes must name addresses that work from here")
         if isinstance(said, Error):
-            raise Failed(f"CLUSTER SLOTS of the nodes: {said}", "they must be nodes of a Redis Cluster; --nodes-password-file if theirs is another password")
+            raise Failed(f"CLUSTER SLOTS of the nodes: {said}",
+                         "they must be nodes of a Redis Cluster; --nodes-password-file if theirs is another password")
         self.owner, self.replicas = {}, set()
         for first, last, *nodes in said:
             addresses = [(n[0].decode(), n[1]) for n in nodes]

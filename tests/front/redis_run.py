@@ -31,8 +31,8 @@ class Wire(Conn):
 
 
 class RedisRun:
-    def __init__(self, target, level, prefix, of):
-        self.target, self.size, self.of = target, SIZES[level], of
+    def __init__(self, target, level, prefix):
+        self.target, self.size = target, dict(SIZES[level])
         self.prefix = f"{prefix}:{secrets.token_hex(4)}"
         self.keys = set()
         self.context = ssl.create_default_context(cafile=target.ca) if target.tls else None

@@ -33,7 +33,8 @@ def run_all(args, report):
 
 def run(kind, target, of, args, report):
     report.begin(kind, args.level, target)
-    r = RUNS[kind](target, args.level, args.prefix, of)
+    r = RUNS[kind](target, args.level, args.prefix)
+    r.size["seconds"] = max(1, (args.seconds or r.size["seconds"]) // of)  # for all targets together
     checks = chosen(kind, args.level)
     try:
         for i, c in enumerate(checks):

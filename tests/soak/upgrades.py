@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Upgrades in a row under load: a new process takes over from the one that runs, which then is told to quit. Clients of Redis and MongoDB stay connected and busy, and
-check every answer; others come and go. Passes when there was no error, no wrong answer, no reconnect, no refused connect, every client is where it was, and
-all the old processes are gone. Usage: upgrades.py [--upgrades 20] [--clients 1000] [--mongo 200]; --help tells the rest."""
+"""Upgrades in a row under load: a new process takes over from the one that runs, which then is told to quit. Clients of Redis and MongoDB stay
+connected and busy, and check every answer; others come and go. Passes when there was no error, no wrong answer, no reconnect, no refused connect,
+every client is where it was, and all the old processes are gone. Usage: upgrades.py [--upgrades 20] [--clients 1000] [--mongo 200]; see --help."""
 import argparse
 import asyncio
 import os
@@ -73,8 +73,9 @@ class Upgrades:
         gone = await self.aside(self.bury, n, old, began)
         faults = Counter(self.tally.faults) - before
         slowest, who = self.tally.take_slowest()
-        print(f"upgrade {n:2}: prepared in {prepared * 1000:.0f} ms, serving after {ready * 1000:.0f} ms; {self.args.settle} s later {moved} clients are with the new "
-              f"process, {kept} with the old one, which {gone}; slowest answer {slowest * 1000:.0f} ms ({who}); " + (", ".join(f"{v} {k}" for k, v in faults.items()) or "no errors"), flush=True)
+        met = ", ".join(f"{v} {k}" for k, v in faults.items()) or "no errors"
+        print(f"upgrade {n:2}: prepared in {prepared * 1000:.0f} ms, serving after {ready * 1000:.0f} ms; {self.args.settle} s later {moved} clients "
+              f"are with the new process, {kept} with the old one, which {gone}; slowest answer {slowest * 1000:.0f} ms ({who}); {met}", flush=True)
 
     def bury(self, n, old, began):
         """Waits for the end of an old process; in words."""

@@ -84,7 +84,8 @@ class Puerta:
         environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=0 exitcode=66 second_deadlock_stack=1"} | (env or {})
         environment.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=65:quarantine_size_mb=8")
         environment.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
-        self.args, self.environment = [*args, "--upgrade-sock", str(self.dir / "upgrade.sock")], environment
+        own = [] if "--upgrade-sock" in args else ["--upgrade-sock", str(self.dir / "upgrade.sock")]
+        self.args, self.environment = [*args, *own], environment
         self.log_path.write_bytes(b"")
         self.process = self.spawn(binary or BINARY)
         if ready:

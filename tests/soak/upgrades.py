@@ -103,6 +103,10 @@ async def busy(args, ports, upgrades, tally):
     newcomers = [Newcomer(ports, tally, ended) for _ in range(2)]
     tasks = [asyncio.create_task(c.live()) for c in redis + mongo + newcomers]
     await asyncio.sleep(args.between)
+    for _ in range(GRACE):
+        if all(c.place for c in mongo):
+            break
+        await asyncio.sleep(1)
     places = {c.name: c.place for c in mongo}
     if None in places.values():
         wrong.append(f"{list(places.values()).count(None)} MongoDB clients have not found their place before the first upgrade")
@@ -146,7 +150,7 @@ def main(args):
         args.socket = args.socket or f"{trio.dir}/upgrade.sock"
 
         def make(more):
-            p = rig.Puerta(text(cluster, trio, ports, args), args=more, ready=not more)
+            p = rig.Puerta(text(cluster, trio, ports, args), args=more or ["--upgrade-sock", args.socket], ready=not more)
             if more and args.prepared:
                 p.wait_log(args.prepared, seconds=args.gone)
             return p

@@ -1,7 +1,8 @@
 --- Writes what the schema says: conf/REFERENCE.md for people, lua/meta/puerta.lua for editors; with the command line (src/cli_options.h) the manual pages and
--- the shells' completions. Run by tools/docs.sh.
+-- the shells' completions; the page of errors from src/base/errors.def. Run by tools/docs.sh.
 
 local cli = require "docs_cli"
+local errors = require "docs_errors"
 local man = require "docs_man"
 local shell = require "docs_shell"
 local policy = require "puerta.policy_option"
@@ -197,6 +198,7 @@ end
 
 bring_up_to_date("conf/REFERENCE.md", reference())
 bring_up_to_date("lua/meta/puerta.lua", stubs())
+bring_up_to_date("docs/ERRORS.md", errors())
 bring_up_to_date("packaging/man/puerta.1", man.command(cli))
 bring_up_to_date("packaging/man/puerta.lua.5", man.config(reference(), cli.version))
 bring_up_to_date("packaging/completion/puerta", shell.bash(cli))

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/errors.h"
 #include "core/door.h"
 
 const char *const pt_limit_names[PT_LIMITS] = {"none",           "denied", "max_connections", "listener_max_connections",
@@ -94,6 +95,10 @@ void pt_admit_refuse(pt_door *door, pt_limit limit, int fd, const pt_address *fr
   close(fd);
   atomic_fetch_add_explicit(&a->refused[limit], 1, memory_order_relaxed);
   explain(door, limit, from, why, sizeof why);
-  pt_log_every(&a->rates[limit], PT_LOG_WARN, "limit", "%s: %s refused: %s", door->name,
-               pt_address_format(from, where, sizeof where), why);
+  pt_log_every(&a->rates[limit], PT_LOG_WARN, "limit", "%s: %s refused: %s (%s)", door->name,
+               pt_address_format(from, where, sizeof where), why,
+               pt_errors[limit == PT_LIMIT_DENIED   ? PT_E_DENIED
+                         : limit == PT_LIMIT_MEMORY ? PT_E_MEMORY
+                                                    : PT_E_TOO_MANY_CLIENTS]
+                   .code);
 }

@@ -11,9 +11,9 @@
 #include "core/service.h"
 #include "core/upstream.h"
 
-static void refuse(pt_worker *w, pt_owner who, const pt_upstream *up, const char *why) {
+static void refuse(pt_worker *w, pt_owner who, pt_error e, const pt_upstream *up, const char *why) {
   char name[PT_UPSTREAM_NAME];
-  pt_reply_error(w, who, "ERR node %s %s; request not sent", pt_upstream_name(up, name), why);
+  pt_reply_error(w, who, e, "ERR node %s %s; request not sent", pt_upstream_name(up, name), why);
 }
 
 /* The owner, or the replica that the policy has chosen; one that fails fast is no reason to fail a read. */
@@ -29,30 +29,31 @@ static void send_one(pt_batch *b, const pt_batched *a, const pt_request *r) {
   pt_service *s = c->svc;
   pt_worker *w = s->worker;
   if (r->node == PT_ROUTE_REJECT) {
-    pt_reply_error(w, a->who, "ERR rejected by policy");
+    pt_reply_error(w, a->who, PT_E_REJECTED, "ERR rejected by policy");
     return;
   }
   if (r->slot < PT_SLOTS && pt_gate_stands(s, r->slot) && pt_gate_holds(s, c, r->slot, a->seq)) {
     if (pt_retry_park(c, a->who, a->seq, r->slot, a->chunk, a->off, a->len))
-      pt_reply_error(w, a->who, "OOM puerta is out of memory; request not sent");
+      pt_reply_error(w, a->who, PT_E_MEMORY, "OOM puerta is out of memory; request not sent");
     return;
   }
   bool replica;
   pt_upstream *up = choose(s, r, &replica);
   if (!up) {
-    pt_reply_error(w, a->who, "CLUSTERDOWN Hash slot not served");
+    pt_reply_error(w, a->who, PT_E_SLOT_UNSERVED, "CLUSTERDOWN Hash slot not served");
     return;
   }
   if (up->open) {
     char why[128] = "fails fast: ";
     snprintf(why + 12, sizeof why - 12, "%s", up->reason);
     pt_count(&w->n.failfast);
-    refuse(w, a->who, up, why);
+    refuse(w, a->who, PT_E_FAILS_FAST, up, why);
     return;
   }
   int e = pt_link_push(pt_link_of(up, c->proto, c->index), a->who, a->chunk, a->off, a->len, replica);
   if (e)
-    refuse(w, a->who, up, e == -ENOBUFS ? "has a full backlog (node_backlog)" : "cannot be asked: puerta is out of memory");
+    refuse(w, a->who, e == -ENOBUFS ? PT_E_BACKLOG : PT_E_MEMORY, up,
+           e == -ENOBUFS ? "has a full backlog (node_backlog)" : "cannot be asked: puerta is out of memory");
 }
 
 void pt_batch_dispatch(pt_batch *b) {

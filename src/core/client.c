@@ -1,6 +1,7 @@
 #include "core/client.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "core/retry.h"
 #include "core/route.h"
 #include "core/stream.h"
+#include "core/told.h"
 #include "wire/handover.h"
 
 enum {
@@ -73,7 +75,7 @@ int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, p
   c->port = pt_address_port(from);
   pt_count(&s->worker->n.accepted);
   if (s->lc->tls && pt_conn_accept_tls(&c->conn, s->worker->loop, s->lc->tls, &s->worker->hall))
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
   return 0;
 }
 
@@ -106,13 +108,23 @@ static void drop_input(pt_client *c) {
   c->in_off = c->in_len = c->need = 0;
 }
 
+void pt_client_fail(pt_client *c, pt_error e, const char *reason) {
+  char who[128];
+  if (!(c->gen & 1))
+    return;
+  snprintf(who, sizeof who, "%s: client %llu", c->svc->lc->name, (unsigned long long)c->id);
+  pt_told_closed(c->svc->worker, e, who, reason);
+  pt_client_close(c, NULL);
+}
+
 void pt_client_close(pt_client *c, const char *reason) {
   if (!(c->gen & 1))
     return;
+  if (reason) {
+    pt_client_fail(c, PT_E_OTHER, reason);
+    return;
+  }
   pt_worker *w = c->svc->worker;
-  static pt_log_rate rate;
-  if (reason)
-    pt_log_every(&rate, PT_LOG_INFO, "client", "%llu closed: %s", (unsigned long long)c->id, reason);
   pt_conn_close(&c->conn, w->loop);
   c->gen++;
   pt_retry_forget(c);
@@ -138,7 +150,7 @@ static void list(pt_client *c, uint16_t flag, pt_list *l) {
   if (c->flags & flag)
     return;
   if (pt_list_add(l, c->index))
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
   else
     c->flags |= flag;
 }
@@ -197,11 +209,12 @@ static void work(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
     if (used == n)
       drop_input(c);
     else if (need > c->svc->lc->max_request && !(c->flags & PT_CLIENT_BARRIER)) {
-      pt_reply_error(c->svc->worker, pt_client_owner(c, c->tail++), "ERR Protocol error: request larger than max_request");
+      pt_reply_error(c->svc->worker, pt_client_owner(c, c->tail++), PT_E_REQUEST_TOO_LARGE,
+                     "ERR Protocol error: request larger than max_request");
       c->flags |= PT_CLIENT_CLOSING;
       drop_input(c);
     } else if (keep(c, chunk, off + used, n - used, c->flags & PT_CLIENT_BARRIER ? 0 : need)) /* it is looked at again then */
-      pt_client_close(c, "out of memory");
+      pt_client_fail(c, PT_E_MEMORY, "out of memory");
   }
   if (c->gen == gen) {
     if (full(c))
@@ -255,9 +268,14 @@ static char *peer(const pt_client *c, char out[PT_ADDRESS_TEXT]) {
 /* Its connection has failed. */
 static void broken(pt_client *c, int e) {
   char where[PT_ADDRESS_TEXT];
-  bool usual = e == -ECONNRESET || e == -EPIPE || (c->conn.tls && (e == -EPROTO || e == -ETIMEDOUT));
+  bool tls = c->conn.tls && (e == -EPROTO || e == -ETIMEDOUT);
   pt_conn_blame(&c->conn, e, c->svc->lc->name, peer(c, where));
-  pt_client_close(c, usual ? NULL : pt_conn_error(&c->conn, e));
+  if (tls)
+    pt_told_count(c->svc->worker, e == -EPROTO ? PT_E_TLS : PT_E_HANDSHAKE_TIMEOUT);
+  if (tls || e == -ECONNRESET || e == -EPIPE)
+    pt_client_close(c, NULL);
+  else
+    pt_client_fail(c, PT_E_CONNECTION, pt_conn_error(&c->conn, e));
 }
 
 /* A record of TLS, where none is expected: the start of a handshake. */
@@ -266,8 +284,9 @@ static bool speaks_tls(const uint8_t *p, size_t n) { return n > 2 && p[0] == 0x1
 static void refuse_tls(pt_client *c) {
   static pt_log_rate rate;
   char where[PT_ADDRESS_TEXT];
-  pt_log_every(&rate, PT_LOG_WARN, "tls", "%s: %s: it speaks TLS, and this listener has no tls", c->svc->lc->name,
-               peer(c, where));
+  pt_log_every(&rate, PT_LOG_WARN, "tls", "%s: %s: it speaks TLS, and this listener has no tls (%s)", c->svc->lc->name,
+               peer(c, where), pt_errors[PT_E_TLS].code);
+  pt_told_count(c->svc->worker, PT_E_TLS);
   pt_client_close(c, NULL);
 }
 
@@ -275,12 +294,12 @@ static void on_readable(pt_client *c) {
   pt_worker *w = c->svc->worker;
   bool own = c->in && !c->stream;
   if (own && c->in->cap - c->in_off - c->in_len < KEEP_MIN / 4 && keep(c, c->in, c->in_off, c->in_len, c->need)) {
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
     return;
   }
   pt_chunk *chunk = own ? c->in : pt_worker_scratch(w, READ_ROOM);
   if (!chunk) {
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
     return;
   }
   uint32_t at = own ? c->in_off + c->in_len : chunk->fill;

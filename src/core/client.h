@@ -29,8 +29,10 @@ int pt_client_open(pt_service *s, int fd, const pt_address *from, uint64_t id, p
  * the caller's. */
 pt_client *pt_client_arrive(pt_service *s, int fd, const struct pt_ho_redis *m, pt_source *source);
 
-/* Closes at once; requests in flight find it gone by its generation. reason: for the log, NULL: nothing special. */
+/* Closes at once; requests in flight find it gone by its generation. reason: NULL, nothing special; else as pt_client_fail with PT_E_OTHER. */
 void pt_client_close(pt_client *c, const char *reason);
+/* The same for a reason that is counted under its code, and logged. */
+void pt_client_fail(pt_client *c, pt_error e, const char *reason);
 
 /* Puts it on the worker's list for the end of this turn: to write its output, to go on with input that had to wait, to look at its retries. */
 void pt_client_write_later(pt_client *c);

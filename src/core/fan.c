@@ -7,6 +7,7 @@
 
 #include "core/client.h"
 #include "core/reply.h"
+#include "core/told.h"
 
 typedef struct part {
   uint32_t nkeys;
@@ -185,7 +186,7 @@ int pt_fan_start(pt_batch *b, const pt_command *cmd, const pt_arg *args, uint32_
     pt_chunk *chunk = room <= PT_CHUNK_SMALL ? scratch_ref(w, room) : pt_chunk_new(&w->pool, room);
     pt_owner who = {.index = f->index, .kind = PT_KIND_FAN, .gen = f->gen, .seq = k};
     if (!chunk) {
-      pt_reply_error(w, who, "OOM puerta is out of memory; request not sent");
+      pt_reply_error(w, who, PT_E_MEMORY, "OOM puerta is out of memory; request not sent");
       continue;
     }
     uint32_t off = chunk->fill;
@@ -228,14 +229,14 @@ static bool open_array(part *p) {
   return true;
 }
 
-static const char odd_reply[] = "-ERR a node gave an answer of another shape than the command has\r\n";
+static const char odd_reply[] = "-ERR a node gave an answer of another shape than the command has (PT-B09)\r\n";
 
 static void merge_mget(pt_worker *w, pt_fanout *f) {
   char head[16];
   int n = snprintf(head, sizeof head, "*%u\r\n", f->nkeys);
   pt_chunk *top = pt_chunk_exact(&w->pool, sizeof odd_reply + sizeof head);
   if (!top) {
-    pt_reply_broken(w, f->owner, "out of memory");
+    pt_reply_broken(w, f->owner, PT_E_MEMORY, "out of memory");
     return;
   }
   memcpy(top->data, head, (size_t)n);
@@ -252,6 +253,7 @@ static void merge_mget(pt_worker *w, pt_fanout *f) {
       pt_reply_to(w, f->owner, p->flat, p->at, p->end - p->at, last);
     } else if (p->failed || pt_reply_scan(&scan, p->flat->data + p->at, p->end - p->at, &used) != PT_RESP_OK) {
       memset(&scan, 0, sizeof scan);
+      pt_told_count(w, PT_E_ODD_REPLY);
       pt_reply_to(w, f->owner, top, sizeof head, sizeof odd_reply - 1, last);
     } else {
       pt_reply_to(w, f->owner, p->flat, p->at, (uint32_t)used, last);
@@ -289,7 +291,7 @@ static void merge_rest(pt_worker *w, pt_fanout *f) {
   if (bad) {
     int n = (int)(bad->end - bad->at) - 3;
     bool error = bad->flat->data[bad->at] == '-' && n > 0;
-    pt_reply_error(w, f->owner, "%.*s (%u of %u keys failed, the others were done)",
+    pt_reply_error(w, f->owner, PT_E_PART_FAILED, "%.*s (%u of %u keys failed, the others were done)",
                    error ? (n < 300 ? n : 300) : (int)sizeof odd_reply - 4,
                    error ? (const char *)bad->flat->data + bad->at + 1 : odd_reply + 1, keys_failed, f->nkeys);
   } else if (f->kind == PT_FAN_MSET) {
@@ -302,7 +304,7 @@ static void merge_rest(pt_worker *w, pt_fanout *f) {
 static void merge(pt_worker *w, pt_fanout *f) {
   for (uint32_t i = 0; i < f->nparts; i++)
     if (flatten(w, &f->parts[i])) {
-      pt_reply_broken(w, f->owner, "out of memory");
+      pt_reply_broken(w, f->owner, PT_E_MEMORY, "out of memory");
       return;
     }
   if (f->kind == PT_FAN_MGET)
@@ -323,7 +325,8 @@ void pt_fan_reply(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off, uin
   if (e) {
     fan_end(w, f); /* before the client, which forgets its fans too */
     if (c)
-      pt_client_close(c, e == -ENOMEM ? "out of memory" : "its reply is larger than client_buffer");
+      pt_client_fail(c, e == -ENOMEM ? PT_E_MEMORY : PT_E_UNREAD,
+                     e == -ENOMEM ? "out of memory" : "its reply is larger than client_buffer");
   } else if (last && --f->left == 0) {
     merge(w, f);
     fan_end(w, f);

@@ -189,6 +189,8 @@ void pt_link_flush(pt_link *l) {
   }
 }
 
+const char pt_link_late[] = "a request timed out";
+
 void pt_link_tick(pt_link *l) {
   uint32_t old = l->ticks[l->tick % PT_LINK_TICKS];
   l->ticks[l->tick++ % PT_LINK_TICKS] = l->ftail;
@@ -206,7 +208,7 @@ void pt_link_tick(pt_link *l) {
     pt_link_cut(l, l->up->reason);
   } else if (l->fhead != l->ftail && (int32_t)(l->fhead - old) < 0 && !l->discard) {
     /* Everything before old was pushed a whole request_timeout ago. */
-    pt_upstream_trip(l->up, "a request timed out");
+    pt_upstream_trip(l->up, pt_link_late);
     pt_link_cut(l, l->up->reason);
   }
 }
@@ -241,9 +243,9 @@ void pt_link_cut(pt_link *l, const char *reason) {
     bool written = who.len <= sent;
     sent -= written ? who.len : sent;
     if (begun)
-      pt_reply_broken(w, who, "its reply broke off: the node's connection was lost");
+      pt_reply_broken(w, who, PT_E_BROKE_OFF, "its reply broke off: the node's connection was lost");
     else if (l->discard && unsent)
-      pt_reply_error(w, who, "ERR node %s: %s; request not sent", pt_upstream_name(l->up, name), reason);
+      pt_reply_error(w, who, PT_E_LOST_UNSENT, "ERR node %s: %s; request not sent", pt_upstream_name(l->up, name), reason);
     else if (who.kind != PT_KIND_INTERNAL)
       pt_retry_on_loss(l, who, &log, written, reason);
     begun = false;

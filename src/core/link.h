@@ -39,4 +39,7 @@ void pt_link_cut(pt_link *l, const char *reason);
 /* On a period of request_timeout / PT_LINK_TICKS: cuts a link that is late in connecting, or whose oldest request is. */
 void pt_link_tick(pt_link *l);
 
+/* The reason of a link that was cut because its oldest request was not answered within request_timeout. */
+extern const char pt_link_late[];
+
 #endif

@@ -18,21 +18,21 @@ static void say(pt_client *c, const char *resp) {
   pt_reply_bytes(c->svc->worker, pt_client_owner(c, c->tail++), resp, strlen(resp));
 }
 
-static void fail(pt_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void fail(pt_client *c, const char *fmt, ...) {
+static void fail(pt_client *c, pt_error e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void fail(pt_client *c, pt_error e, const char *fmt, ...) {
   char text[400];
   va_list args;
   va_start(args, fmt);
   vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
-  pt_reply_error(c->svc->worker, pt_client_owner(c, c->tail++), "%s", text);
+  pt_reply_error(c->svc->worker, pt_client_owner(c, c->tail++), e, "%s", text);
 }
 
 static void say_bulk(pt_client *c, const void *bytes, size_t n) {
   pt_worker *w = c->svc->worker;
   pt_chunk *chunk = pt_chunk_new(&w->pool, n + 32);
   if (!chunk) {
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
     return;
   }
   int head = sprintf((char *)chunk->data, "$%zu\r\n", n);
@@ -90,14 +90,15 @@ static const char wrong_pass[] = "WRONGPASS invalid username-password pair or us
 
 static void auth(pt_client *c, const pt_arg *args, uint32_t argc) {
   if (argc > 3)
-    fail(c, "ERR syntax error");
+    fail(c, PT_E_ARGUMENTS, "ERR syntax error");
   else if (argc == 2 && !c->svc->lc->nusers)
-    fail(c, "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is "
-            "correct?");
+    fail(c, PT_E_AUTHENTICATION,
+         "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is "
+         "correct?");
   else if (authenticate(c, argc == 3 ? &args[1] : NULL, &args[argc - 1]))
     say(c, "+OK\r\n");
   else
-    fail(c, "%s", wrong_pass);
+    fail(c, PT_E_AUTHENTICATION, "%s", wrong_pass);
 }
 
 /* ---- CLIENT ---- */
@@ -139,21 +140,21 @@ static void client_command(pt_client *c, const char *sub, const pt_arg *args) {
     if (set_name(c, &args[2]))
       say(c, "+OK\r\n");
     else
-      fail(c, "%s", bad_name);
+      fail(c, PT_E_ARGUMENTS, "%s", bad_name);
   } else if (!strcmp(sub, "info")) {
     client_info(c);
   } else if (!strcmp(sub, "no-evict") || !strcmp(sub, "no-touch")) {
     if (is(&args[2], "on") || is(&args[2], "off"))
       say(c, "+OK\r\n");
     else
-      fail(c, "ERR syntax error");
+      fail(c, PT_E_ARGUMENTS, "ERR syntax error");
   } else if (!strcmp(sub, "setinfo")) {
     if (is(&args[2], "lib-name") || is(&args[2], "lib-ver"))
       say(c, "+OK\r\n");
     else
-      fail(c, "ERR Unrecognized option '%.*s'", (int)(args[2].n < 64 ? args[2].n : 64), (const char *)args[2].p);
+      fail(c, PT_E_ARGUMENTS, "ERR Unrecognized option '%.*s'", (int)(args[2].n < 64 ? args[2].n : 64), (const char *)args[2].p);
   } else {
-    fail(c, "ERR 'client|%s' is not supported through puerta yet", sub);
+    fail(c, PT_E_UNSUPPORTED, "ERR 'client|%s' is not supported through puerta yet", sub);
   }
 }
 
@@ -172,11 +173,11 @@ static void hello(pt_client *c, const pt_arg *args, uint32_t argc) {
   long proto = c->proto;
   const pt_arg *user = NULL, *password = NULL, *name = NULL;
   if (argc > 1 && !integer(&args[1], &proto)) {
-    fail(c, "ERR Protocol version is not an integer or out of range");
+    fail(c, PT_E_ARGUMENTS, "ERR Protocol version is not an integer or out of range");
     return;
   }
   if (proto != 2 && proto != 3) {
-    fail(c, "NOPROTO unsupported protocol version");
+    fail(c, PT_E_ARGUMENTS, "NOPROTO unsupported protocol version");
     return;
   }
   for (uint32_t i = 2; i < argc; i++) {
@@ -187,18 +188,20 @@ static void hello(pt_client *c, const pt_arg *args, uint32_t argc) {
     } else if (is(&args[i], "SETNAME") && i + 1 < argc) {
       name = &args[++i];
     } else {
-      fail(c, "ERR Syntax error in HELLO option '%.*s'", (int)(args[i].n < 64 ? args[i].n : 64), (const char *)args[i].p);
+      fail(c, PT_E_ARGUMENTS, "ERR Syntax error in HELLO option '%.*s'", (int)(args[i].n < 64 ? args[i].n : 64),
+           (const char *)args[i].p);
       return;
     }
   }
   if (user && !authenticate(c, user, password))
-    fail(c, "%s", wrong_pass);
+    fail(c, PT_E_AUTHENTICATION, "%s", wrong_pass);
   else if (!(c->flags & PT_CLIENT_AUTHED))
-    fail(c, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
-            "option can "
-            "be used to authenticate the client and select the RESP protocol version at the same time");
+    fail(c, PT_E_NOT_AUTHENTICATED,
+         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
+         "option can "
+         "be used to authenticate the client and select the RESP protocol version at the same time");
   else if (name && !set_name(c, name))
-    fail(c, "%s", bad_name);
+    fail(c, PT_E_ARGUMENTS, "%s", bad_name);
   else {
     c->proto = (uint8_t)proto;
     hello_reply(c);
@@ -229,9 +232,9 @@ static void say_time(pt_client *c) {
 static void select_db(pt_client *c, const pt_arg *a) {
   long db;
   if (!integer(a, &db))
-    fail(c, "ERR value is not an integer or out of range");
+    fail(c, PT_E_ARGUMENTS, "ERR value is not an integer or out of range");
   else if (db != 0)
-    fail(c, "ERR SELECT is not allowed in cluster mode");
+    fail(c, PT_E_ARGUMENTS, "ERR SELECT is not allowed in cluster mode");
   else
     say(c, "+OK\r\n");
 }
@@ -240,7 +243,7 @@ bool pt_local_run(pt_client *c, const pt_command *cmd, const pt_arg *args, uint3
   const char *name = cmd->name;
   if (!strcmp(name, "ping")) {
     if (argc > 2)
-      fail(c, "ERR wrong number of arguments for 'ping' command");
+      fail(c, PT_E_ARGUMENTS, "ERR wrong number of arguments for 'ping' command");
     else if (argc == 2)
       say_bulk(c, args[1].p, args[1].n);
     else
@@ -268,7 +271,7 @@ bool pt_local_run(pt_client *c, const pt_command *cmd, const pt_arg *args, uint3
     else
       reset(c);
   } else {
-    fail(c, "ERR '%s' is not supported through puerta yet", name);
+    fail(c, PT_E_UNSUPPORTED, "ERR '%s' is not supported through puerta yet", name);
   }
   return true;
 }

@@ -145,7 +145,7 @@ static int redis(pt_worker *w, unsigned listener, pt_parcel *p, pt_source *sourc
   c->name = copy(m.name);
   c->user = copy(m.user);
   if (pt_list_add(&w->move.packed, c->index) || pt_list_add(&w->move.packed, c->gen)) {
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
   }
   return 0;
 }

@@ -14,14 +14,18 @@ static bool in_request(const pt_client *c) {
   return c->stream ? !pt_stream_ended(c) && pt_stream_wants(c) : c->in_len > 0;
 }
 
-static const char *impatience(pt_client *c, uint64_t now) {
+/* What it waits for too long, NULL: nothing. *e: its code. */
+static const char *impatience(pt_client *c, uint64_t now, pt_error *e) {
   const pt_listener_config *lc = c->svc->lc;
   bool reads = in_request(c), writes = c->flags & PT_CLIENT_BLOCKED_OUT;
   uint64_t underway = writes ? pt_conn_underway(&c->conn) : 0, moved = c->moved > underway ? c->moved - underway : 0;
+  *e = PT_E_STALLED;
   if (pt_slow_look(&c->slow, reads || writes, moved, now, lc->stall_timeout))
     return writes ? "it does not read its replies (stall_timeout)" : "it does not finish its request (stall_timeout)";
+  *e = PT_E_HANDSHAKE_TIMEOUT;
   if (!(c->flags & PT_CLIENT_AUTHED) && lc->handshake_timeout && now - c->since > lc->handshake_timeout * PT_NS_PER_MS)
     return "it has not authenticated in time (handshake_timeout)";
+  *e = PT_E_IDLE_TIMEOUT;
   bool idle = c->head == c->tail && !c->out.bytes && !c->stream;
   if (idle && lc->idle_timeout && now - c->last > lc->idle_timeout * PT_NS_PER_MS)
     return "it has been idle (idle_timeout)";
@@ -33,10 +37,11 @@ static void on_patience(struct ev_loop *loop, ev_timer *t, int events) {
   pt_worker *w = t->data;
   for (uint32_t n = w->nclients / STEPS + 1; n && w->nclients; n--) {
     pt_client *c = pt_client_at(w, w->patience_at++ % w->nclients);
-    const char *why = c->gen & 1 ? impatience(c, w->now) : NULL;
+    pt_error e;
+    const char *why = c->gen & 1 ? impatience(c, w->now, &e) : NULL;
     if (why) {
       pt_count(&w->n.timeouts);
-      pt_client_close(c, why);
+      pt_client_fail(c, e, why);
     }
   }
 }

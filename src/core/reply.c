@@ -9,6 +9,7 @@
 #include "core/client.h"
 #include "core/fan.h"
 #include "core/retry.h"
+#include "core/told.h"
 
 enum {
   RING_MIN = 16,
@@ -123,9 +124,9 @@ static void to_client(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off,
     c->early += e ? 0 : len;
   }
   if (e)
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
   else if (c->out.bytes + c->early > c->svc->lc->client_buffer)
-    pt_client_close(c, "it left more replies unread than client_buffer allows");
+    pt_client_fail(c, PT_E_UNREAD, "it left more replies unread than client_buffer allows");
 }
 
 /* ---- whoever asked ---- */
@@ -142,7 +143,7 @@ void pt_reply_to(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off, uint
 void pt_reply_bytes(pt_worker *w, pt_owner who, const void *resp, size_t len) {
   pt_chunk *chunk = len <= PT_COPY_MAX ? pt_worker_scratch(w, (uint32_t)len) : pt_chunk_new(&w->pool, len);
   if (!chunk) {
-    pt_reply_broken(w, who, "out of memory");
+    pt_reply_broken(w, who, PT_E_MEMORY, "out of memory");
     return;
   }
   uint32_t off = chunk->fill;
@@ -155,21 +156,26 @@ void pt_reply_bytes(pt_worker *w, pt_owner who, const void *resp, size_t len) {
     pt_chunk_unref(chunk);
 }
 
-void pt_reply_error(pt_worker *w, pt_owner who, const char *fmt, ...) {
+void pt_reply_error(pt_worker *w, pt_owner who, pt_error e, const char *fmt, ...) {
   char line[512] = "-";
   va_list args;
   va_start(args, fmt);
-  int n = vsnprintf(line + 1, sizeof line - 3, fmt, args);
+  int n = vsnprintf(line + 1, sizeof line - 3 - PT_TOLD_CODE, fmt, args);
   va_end(args);
   size_t len = n < 0 ? 1 : strlen(line);
   for (size_t i = 0; i < len; i++)
     if (line[i] == '\r' || line[i] == '\n')
       line[i] = ' ';
+  pt_told(w, e, line + 1);
+  if (pt_errors[e].shown) {
+    pt_told_code(e, line + len);
+    len += strlen(line + len);
+  }
   memcpy(line + len, "\r\n", 2);
   pt_reply_bytes(w, who, line, len + 2);
 }
 
-void pt_reply_broken(pt_worker *w, pt_owner who, const char *reason) {
+void pt_reply_broken(pt_worker *w, pt_owner who, pt_error e, const char *reason) {
   if (who.kind == PT_KIND_RETRY && !pt_retry_owner(w, &who))
     return;
   pt_owner part = who;
@@ -179,5 +185,5 @@ void pt_reply_broken(pt_worker *w, pt_owner who, const char *reason) {
     pt_fan_cancel(w, part);
   pt_client *c = who.kind == PT_KIND_CLIENT ? pt_client_get(w, who.index, who.gen) : NULL;
   if (c)
-    pt_client_close(c, reason);
+    pt_client_fail(c, e, reason);
 }

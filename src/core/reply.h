@@ -10,11 +10,12 @@ void pt_reply_to(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off, uint
 /* A whole reply that lies in no chunk. */
 void pt_reply_bytes(pt_worker *w, pt_owner who, const void *resp, size_t len);
 
-/* An error reply: text without "-" and CRLF, cut at 500 bytes; line breaks in it become spaces. */
-void pt_reply_error(pt_worker *w, pt_owner who, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* An error reply: text without "-" and CRLF, cut at 490 bytes, with the code of e behind it if that is shown; line breaks in it become spaces.
+ * Counted and logged: told.h. */
+void pt_reply_error(pt_worker *w, pt_owner who, pt_error e, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 /* The reply to who broke off in its middle: what a client already has cannot be taken back, so its connection ends. */
-void pt_reply_broken(pt_worker *w, pt_owner who, const char *reason);
+void pt_reply_broken(pt_worker *w, pt_owner who, pt_error e, const char *reason);
 
 /* Adds a piece by reference. 0 or -ENOMEM. */
 int pt_kept_add(pt_kept *k, pt_chunk *chunk, uint32_t off, uint32_t len);

@@ -41,6 +41,7 @@ struct pt_retry {
   pt_upstream *target; /* NULL: by the slot map; holds a reference */
   uint64_t due, deadline; /* ns */
   uint32_t delay_ms;
+  pt_error error; /* of last */
   char last[200]; /* the error that brought it here, without "-" and CRLF: what the client gets in the end */
 };
 
@@ -135,13 +136,13 @@ static void retry_end(pt_retry *r) {
 }
 
 /* Ends with an error for its owner. */
-static void give_up(pt_retry *r, const char *text) {
+static void give_up(pt_retry *r, pt_error e, const char *text) {
   pt_worker *w = r->client->svc->worker;
   pt_owner owner = r->owner;
   char copy[400];
   snprintf(copy, sizeof copy, "%s", text);
   retry_end(r);
-  pt_reply_error(w, owner, "%s", copy);
+  pt_reply_error(w, owner, e, "%s", copy);
 }
 
 /* ---- from a request to its object ---- */
@@ -221,7 +222,7 @@ static pt_retry *object(pt_service *s, pt_owner who, const pt_segq *log, const p
   }
   c->parked += r ? who.len : 0;
   if (!r)
-    pt_reply_error(w, who, "OOM puerta is out of memory; request not executed");
+    pt_reply_error(w, who, PT_E_MEMORY, "OOM puerta is out of memory; request not executed");
   return r;
 }
 
@@ -267,7 +268,8 @@ bool pt_retry_on_error(pt_link *l, pt_owner who, const uint8_t *line, size_t n) 
   if (l->discard) { /* a stream: its bytes are gone */
     if (what == PT_REDIRECT_MOVED)
       pt_service_moved(s, t.slot, pt_service_resolve(s, t.host[0] ? t.host : l->up->host, t.port), t.host, t.port);
-    pt_reply_error(s->worker, who, "TRYAGAIN a request above stream_above met a slot that moves; it was not executed (%.*s)",
+    pt_reply_error(s->worker, who, PT_E_REDIRECTS,
+                   "TRYAGAIN a request above stream_above met a slot that moves; it was not executed (%.*s)",
                    (int)(n - 3 < 100 ? n - 3 : 100), (const char *)line + 1);
     return true;
   }
@@ -278,6 +280,7 @@ bool pt_retry_on_error(pt_link *l, pt_owner who, const uint8_t *line, size_t n) 
   r->state = WAITING;
   r->asking = false;
   aim(r, NULL);
+  r->error = PT_E_NODE_REFUSES;
   snprintf(r->last, sizeof r->last, "%.*s", (int)(n - 3 < sizeof r->last - 1 ? n - 3 : sizeof r->last - 1),
            (const char *)line + 1);
   pt_upstream *to = NULL;
@@ -289,7 +292,7 @@ bool pt_retry_on_error(pt_link *l, pt_owner who, const uint8_t *line, size_t n) 
     if (++r->redirects > s->lc->max_redirects) {
       char text[300];
       snprintf(text, sizeof text, "ERR too many redirects (max_redirects = %u), the last: %s", s->lc->max_redirects, r->last);
-      give_up(r, text);
+      give_up(r, PT_E_REDIRECTS, text);
       return true;
     }
     if (what == PT_REDIRECT_MOVED)
@@ -304,7 +307,7 @@ bool pt_retry_on_error(pt_link *l, pt_owner who, const uint8_t *line, size_t n) 
   }
   int verdict = pt_service_ask_redirect(s, &r->bytes, cmd, r->slot, why, &to);
   if (verdict == PT_ACT_FAIL)
-    give_up(r, r->last);
+    give_up(r, r->error, r->last);
   else if (to)
     aim(r, to);
   else { /* the cluster says later, or names an address that nobody has resolved yet: ask the owner again */
@@ -333,8 +336,9 @@ void pt_retry_on_loss(pt_link *l, pt_owner who, const pt_segq *log, bool written
       retry_end(r);
     }
     if (owner.kind != PT_KIND_RETRY)
-      pt_reply_error(w, owner, "ERR outcome unknown: node %s was lost after the request was sent: %s",
-                     pt_upstream_name(l->up, name), reason);
+      pt_reply_error(w, owner, strcmp(reason, pt_link_late) ? PT_E_OUTCOME_UNKNOWN : PT_E_REQUEST_TIMEOUT,
+                     "ERR outcome unknown: node %s was lost after the request was sent: %s", pt_upstream_name(l->up, name),
+                     reason);
     return;
   }
   pt_retry *r = object(s, who, log, &cmd);
@@ -345,11 +349,12 @@ void pt_retry_on_loss(pt_link *l, pt_owner who, const pt_segq *log, bool written
   aim(r, NULL);
   if (r->losses++)
     wait_a_little(r);
+  r->error = PT_E_LOST_UNSENT;
   snprintf(r->last, sizeof r->last, "ERR node %.100s: %.60s; request not %s", pt_upstream_name(l->up, name), reason,
            written ? "answered" : "sent");
   pt_upstream *to = NULL;
   if (pt_service_ask_redirect(s, &r->bytes, cmd, r->slot, PT_WHY_LOST, &to) == PT_ACT_FAIL)
-    give_up(r, r->last);
+    give_up(r, r->error, r->last);
   else
     aim(r, to);
 }
@@ -362,8 +367,10 @@ static void send_it(pt_retry *r) {
   pt_upstream *up = r->target ? r->target : pt_service_owner(s, r->slot);
   char name[PT_UPSTREAM_NAME], text[400];
   if (!up) {
-    if (!r->last[0])
+    if (!r->last[0]) {
+      r->error = PT_E_SLOT_UNSERVED;
       snprintf(r->last, sizeof r->last, "CLUSTERDOWN Hash slot not served");
+    }
     r->state = WAITING;
     wait_a_little(r);
     return;
@@ -371,7 +378,7 @@ static void send_it(pt_retry *r) {
   if (up->open) {
     pt_count(&s->worker->n.failfast);
     snprintf(text, sizeof text, "ERR node %s fails fast: %s; request not executed", pt_upstream_name(up, name), up->reason);
-    give_up(r, text);
+    give_up(r, PT_E_FAILS_FAST, text);
     return;
   }
   pt_owner who = r->state == PARKED ? r->owner : (pt_owner){.index = r->index, .kind = PT_KIND_RETRY, .gen = r->gen};
@@ -379,7 +386,7 @@ static void send_it(pt_retry *r) {
   if (e) {
     snprintf(text, sizeof text, "ERR node %s: %s; request not executed", pt_upstream_name(up, name),
              e == -ENOBUFS ? "its backlog is full (node_backlog)" : "out of memory");
-    give_up(r, text);
+    give_up(r, e == -ENOBUFS ? PT_E_BACKLOG : PT_E_MEMORY, text);
   } else if (r->state == PARKED) {
     retry_end(r);
   } else {
@@ -410,7 +417,7 @@ void pt_retry_pump(pt_client *c) {
     if (r->state == PARKED && may_go(r)) {
       send_it(r);
     } else if (r->state == WAITING && w->now >= r->deadline) {
-      give_up(r, r->last);
+      give_up(r, r->error, r->last);
     } else if (r->state == WAITING && may_go(r)) {
       send_it(r);
     }

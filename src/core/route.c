@@ -37,7 +37,7 @@ static void unknown_command(pt_client *c, const pt_frame *f) {
   for (unsigned i = 1; i < f->nargs && n < 128; i++)
     n += (size_t)snprintf(args + n, sizeof args - n, "'%.*s' ", (int)(f->args[i].n < 128 - n ? f->args[i].n : 128 - n),
                           (const char *)f->args[i].p);
-  pt_reply_error(c->svc->worker, next_owner(c), "ERR unknown command '%.*s', with args beginning with: %s",
+  pt_reply_error(c->svc->worker, next_owner(c), PT_E_UNKNOWN_COMMAND, "ERR unknown command '%.*s', with args beginning with: %s",
                  (int)(f->args[0].n < 128 ? f->args[0].n : 128), (const char *)f->args[0].p, args);
 }
 
@@ -46,12 +46,12 @@ static void unknown_subcommand(pt_client *c, const pt_command *cmd, const pt_fra
   snprintf(name, sizeof name, "%s", cmd->name);
   for (char *p = name; *p; p++)
     *p = *p >= 'a' && *p <= 'z' ? (char)(*p - 32) : *p;
-  pt_reply_error(c->svc->worker, next_owner(c), "ERR unknown subcommand '%.*s'. Try %s HELP.",
+  pt_reply_error(c->svc->worker, next_owner(c), PT_E_UNKNOWN_COMMAND, "ERR unknown subcommand '%.*s'. Try %s HELP.",
                  (int)(f->args[1].n < 128 ? f->args[1].n : 128), (const char *)f->args[1].p, name);
 }
 
 static void wrong_arity(pt_client *c, const pt_command *cmd) {
-  pt_reply_error(c->svc->worker, next_owner(c), "ERR wrong number of arguments for '%s' command", cmd->name);
+  pt_reply_error(c->svc->worker, next_owner(c), PT_E_ARGUMENTS, "ERR wrong number of arguments for '%s' command", cmd->name);
 }
 
 /* All arguments of a frame, in memory that serves until the next call. NULL: no memory. */
@@ -110,13 +110,13 @@ static void route_keys(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt
   pt_worker *w = c->svc->worker;
   const pt_arg *key, *args = all_args(c->svc->worker, f, chunk->data + off);
   if (!args)
-    pt_reply_error(w, next_owner(c), "OOM puerta is out of memory; request not sent");
+    pt_reply_error(w, next_owner(c), PT_E_MEMORY, "OOM puerta is out of memory; request not sent");
   else if ((cmd->flags & PT_CMD_BLOCKING) && has_block(cmd, args, f->argc))
-    pt_reply_error(w, next_owner(c), "ERR '%s' with BLOCK is not supported through puerta yet", cmd->name);
+    pt_reply_error(w, next_owner(c), PT_E_UNSUPPORTED, "ERR '%s' with BLOCK is not supported through puerta yet", cmd->name);
   else {
     int slot = slot_of(cmd, args, f->argc, &key);
     if (slot == -2)
-      pt_reply_error(w, next_owner(c), "CROSSSLOT Keys in request don't hash to the same slot");
+      pt_reply_error(w, next_owner(c), PT_E_CROSS_SLOT, "CROSSSLOT Keys in request don't hash to the same slot");
     else
       add(b, f, cmd, chunk, off, slot, key);
   }
@@ -141,7 +141,7 @@ static void route_fan(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_
   else if (r == 0)
     c->tail++;
   else
-    pt_reply_error(c->svc->worker, next_owner(c), "OOM puerta is out of memory; request not sent");
+    pt_reply_error(c->svc->worker, next_owner(c), PT_E_MEMORY, "OOM puerta is out of memory; request not sent");
 }
 
 /* CONFIG GET is for tools that look at a few harmless settings first; a pattern could show passwords. */
@@ -163,7 +163,7 @@ static void route_any(pt_batch *b, const pt_frame *f, const pt_command *cmd, pt_
   const pt_arg *args = all_args(c->svc->worker, f, chunk->data + off);
   if (!strcmp(cmd->name, "config|get") && !(args && config_may_go(args, f->argc)))
     pt_reply_error(
-        c->svc->worker, next_owner(c),
+        c->svc->worker, next_owner(c), PT_E_UNSUPPORTED,
         "ERR 'config|get' through puerta shows save, appendonly, databases, maxmemory, maxmemory-policy and timeout only");
   else
     add(b, f, cmd, chunk, off, -1, NULL);
@@ -174,7 +174,7 @@ static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, i
   pt_client *c = b->c;
   pt_worker *w = c->svc->worker;
   if (!cmd && is_http(&f->args[0]))
-    pt_client_close(c, "it speaks HTTP");
+    pt_client_fail(c, PT_E_HTTP, "it speaks HTTP");
   else if (!cmd)
     unknown_command(c, f);
   else if (unknown_sub && f->argc > 1)
@@ -182,7 +182,7 @@ static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, i
   else if (!pt_command_arity_ok(cmd, f->argc) || unknown_sub)
     wrong_arity(c, cmd);
   else if (!(c->flags & PT_CLIENT_AUTHED) && !(cmd->flags & PT_CMD_NO_AUTH))
-    pt_reply_error(w, next_owner(c), "NOAUTH Authentication required.");
+    pt_reply_error(w, next_owner(c), PT_E_NOT_AUTHENTICATED, "NOAUTH Authentication required.");
   else if (cmd->verb == PT_VERB_LOCAL) {
     const pt_arg *args = all_args(c->svc->worker, f, chunk->data + off);
     uint32_t gen = c->gen;
@@ -191,11 +191,11 @@ static bool route_other(pt_batch *b, const pt_frame *f, const pt_command *cmd, i
       return true;
     if (args)
       return pt_local_run(c, cmd, args, f->argc);
-    pt_reply_error(w, next_owner(c), "OOM puerta is out of memory");
+    pt_reply_error(w, next_owner(c), PT_E_MEMORY, "OOM puerta is out of memory");
   } else if (cmd->verb == PT_VERB_LATER)
-    pt_reply_error(w, next_owner(c), "ERR '%s' is not supported through puerta yet", cmd->name);
+    pt_reply_error(w, next_owner(c), PT_E_UNSUPPORTED, "ERR '%s' is not supported through puerta yet", cmd->name);
   else if (!c->svc->cluster)
-    pt_reply_error(w, next_owner(c), "CLUSTERDOWN puerta has not reached the cluster yet; request not sent");
+    pt_reply_error(w, next_owner(c), PT_E_NO_CLUSTER, "CLUSTERDOWN puerta has not reached the cluster yet; request not sent");
   else if (cmd->verb == PT_VERB_FAN)
     route_fan(b, f, cmd, chunk, off);
   else if (cmd->verb == PT_VERB_ANY)
@@ -239,7 +239,7 @@ static bool route_inline(pt_batch *b, const uint8_t *line, uint32_t n) {
   bool done = true;
   long len = chunk ? pt_inline_to_resp(line, n, chunk->data, chunk->cap) : -2;
   if (len < 0) {
-    pt_reply_error(w, next_owner(c), "%s",
+    pt_reply_error(w, next_owner(c), len == -1 ? PT_E_BAD_REQUEST : PT_E_MEMORY, "%s",
                    len == -1 ? "ERR Protocol error: unbalanced quotes in request" : "OOM puerta is out of memory");
     c->flags |= PT_CLIENT_CLOSING;
   } else if (len > 0 && pt_request_scan(chunk->data, (size_t)len, &lim, &f) == PT_RESP_OK && f.argc) {
@@ -265,7 +265,7 @@ static const char *complaint(const pt_client *c, const pt_frame *f, const uint8_
 /* A protocol error is the last answer of its connection. */
 static void protocol_error(pt_batch *b, const char *text) {
   pt_batch_dispatch(b);
-  pt_reply_error(b->c->svc->worker, next_owner(b->c), "%s", text);
+  pt_reply_error(b->c->svc->worker, next_owner(b->c), PT_E_BAD_REQUEST, "%s", text);
   b->c->flags |= PT_CLIENT_CLOSING;
 }
 

@@ -62,7 +62,7 @@ bool pt_stream_start(pt_client *c, const pt_frame *f, pt_chunk *chunk, uint32_t 
   up->refs++;
   c->stream = t;
   if (pt_link_push_part(&t->link, pt_client_owner(c, t->seq))) {
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
     return true;
   }
   pt_stream_input(c, chunk, off, n);
@@ -112,11 +112,11 @@ void pt_stream_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
   long mine = measure(t, chunk->data + off, n);
   if (mine < 0) {
     pt_link_cut(&t->link, "its request broke the protocol");
-    pt_client_close(c, "protocol error in a streamed request");
+    pt_client_fail(c, PT_E_BAD_REQUEST, "protocol error in a streamed request");
     return;
   }
   if (!answered(t) && (pt_segq_ref(&t->link.log, chunk, off, (uint32_t)mine) || pt_link_write_later(&t->link))) {
-    pt_client_close(c, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, "out of memory");
     return;
   }
   if (t->ended) {
@@ -125,7 +125,7 @@ void pt_stream_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
     if (rest) {
       c->in = pt_chunk_exact(&c->svc->worker->pool, rest);
       if (!c->in) {
-        pt_client_close(c, "out of memory");
+        pt_client_fail(c, PT_E_MEMORY, "out of memory");
         return;
       }
       memcpy(c->in->data, chunk->data + off + mine, rest);

@@ -43,8 +43,8 @@ void pt_upstream_trip(pt_upstream *up, const char *reason) {
   if (reason != up->reason)
     snprintf(up->reason, sizeof up->reason, "%s", reason);
   if (!up->open)
-    pt_log_every(&up->told_open, PT_LOG_WARN, "node", "%s: %s fails fast: %s", s->lc->name, pt_upstream_name(up, name),
-                 up->reason);
+    pt_log_every(&up->told_open, PT_LOG_WARN, "node", "%s: %s fails fast: %s (%s)", s->lc->name, pt_upstream_name(up, name),
+                 up->reason, pt_errors[PT_E_FAILS_FAST].code);
   up->open = true;
   up->open_until = s->worker->now + s->lc->retry_interval * PT_NS_PER_MS;
   pt_topology_hint(s->topology, NULL, 0);

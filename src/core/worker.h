@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/chunk.h"
+#include "base/errors.h"
 #include "base/log.h"
 #include "base/sources.h"
 #include "core/cluster.h"
@@ -223,6 +224,7 @@ typedef struct pt_move {
 /* Counters of one worker; others read them without a lock. */
 typedef struct pt_counters {
   atomic_ullong requests, redirects, retries, lost, failfast, policy_failures, suspensions, accepted, closed, timeouts;
+  atomic_ullong errors[PT_ERRORS]; /* given to clients, or a connection's end, by code */
 } pt_counters;
 
 struct pt_worker {
@@ -266,6 +268,7 @@ struct pt_worker {
   _Atomic(const char *) lua_name;
   atomic_bool ended; /* the thread has left its loop */
   pt_counters n;
+  pt_log_rate told[PT_ERRORS], told_closed[PT_ERRORS]; /* told.c's */
 };
 
 /* Adds to a list; 0 or -ENOMEM. */

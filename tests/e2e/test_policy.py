@@ -72,7 +72,7 @@ def test_a_module_of_the_user(start, cluster):
     """Keys with a prefix are refused, others go on; the file is found beside the configuration."""
     p = start(cluster, policy=policy("mine.lua"), files=module('if req:key_starts_with "secret:" then return puerta.REJECT end\n  return puerta.DEFAULT'))
     with p.connect() as c:
-        assert c.pipeline([("SET", "a", "1"), ("GET", "secret:a"), ("GET", "a"), ("MGET", "a", "b")]) == ["OK", "ERR rejected by policy", b"1", [b"1", None]]
+        assert c.pipeline([("SET", "a", "1"), ("GET", "secret:a"), ("GET", "a"), ("MGET", "a", "b")]) == ["OK", "ERR rejected by policy (PT-L01)", b"1", [b"1", None]]
 
 
 @pytest.mark.parametrize("body", [

@@ -73,7 +73,7 @@ def test_a_reload_takes_effect_on_open_connections(reloads):
         end = time.monotonic() + 5
         while c.command("GET", "re") == b"1" and time.monotonic() < end:
             time.sleep(0.02)
-        assert c.command("GET", "re") == "ERR rejected by policy"
+        assert c.command("GET", "re") == "ERR rejected by policy (PT-L01)"
         reloads.p.reload(reloads.text())
         end = time.monotonic() + 5
         while c.command("GET", "re") != b"1" and time.monotonic() < end:

@@ -10,6 +10,7 @@
 #include "core/mongo/mongo.h"
 #include "core/mongo/pair.h"
 #include "core/mongo/request.h"
+#include "core/told.h"
 #include "wire/mongo_command.h"
 #include "wire/proxy_header.h"
 
@@ -125,15 +126,30 @@ static void drop_input(pt_mongo_client *c) {
   c->in_off = c->in_len = c->need = 0;
 }
 
+void pt_mongo_client_fail(pt_mongo_client *c, pt_error e, const char *reason) {
+  char where[PT_ADDRESS_TEXT], who[128 + PT_ADDRESS_TEXT];
+  if (!(c->gen & 1))
+    return;
+  snprintf(who, sizeof who, "%s: %s", c->mongo->lc->name, pt_mongo_client_where(c, where));
+  pt_told_closed(c->mongo->worker, e, who, reason);
+  pt_mongo_client_close(c, NULL);
+}
+
+void pt_mongo_client_broken(pt_mongo_client *c, int error) {
+  if (!error || error == -ECONNRESET || error == -EPIPE)
+    pt_mongo_client_close(c, NULL);
+  else
+    pt_mongo_client_fail(c, PT_E_CONNECTION, strerror(-error));
+}
+
 void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
   if (!(c->gen & 1))
     return;
-  pt_mongo *m = c->mongo;
-  static pt_log_rate rate;
   if (reason) {
-    char where[PT_ADDRESS_TEXT];
-    pt_log_every(&rate, PT_LOG_INFO, "client", "%s: %s closed: %s", m->lc->name, pt_mongo_client_where(c, where), reason);
+    pt_mongo_client_fail(c, PT_E_OTHER, reason);
+    return;
   }
+  pt_mongo *m = c->mongo;
   pt_conn_close(&c->conn, m->worker->loop);
   c->gen++;
   pt_pair_end(c);
@@ -147,9 +163,12 @@ void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
   pt_count(&m->worker->n.closed);
 }
 
-void pt_mongo_client_late(pt_mongo_client *c, const char *reason) {
+void pt_mongo_client_late(pt_mongo_client *c, pt_error e, const char *reason) {
   pt_count(&c->mongo->worker->n.timeouts);
-  pt_mongo_client_close(c, reason);
+  if (reason)
+    pt_mongo_client_fail(c, e, reason);
+  else
+    pt_mongo_client_close(c, NULL);
 }
 
 bool pt_mongo_client_stalls(pt_mongo_client *c, bool in_request, bool in_reply) {
@@ -159,8 +178,9 @@ bool pt_mongo_client_stalls(pt_mongo_client *c, bool in_request, bool in_reply) 
   uint64_t underway = writes ? pt_conn_underway(&c->conn) : 0, moved = c->moved > underway ? c->moved - underway : 0;
   if (!pt_slow_look(&c->slow, reads || writes, moved, m->worker->now, m->mc->stall_timeout))
     return false;
-  pt_mongo_client_late(c, writes ? "it does not read its reply (timeouts.stall)"
-                                 : "it does not finish its request (timeouts.stall)");
+  pt_mongo_client_late(c, PT_E_STALLED,
+                       writes ? "it does not read its reply (timeouts.stall)"
+                              : "it does not finish its request (timeouts.stall)");
   return true;
 }
 
@@ -171,8 +191,9 @@ static void refuse_denied(pt_mongo_client *c) {
   char where[PT_ADDRESS_TEXT];
   static pt_log_rate rate;
   pt_count(&c->mongo->n.refused);
-  pt_log_every(&rate, PT_LOG_WARN, "limit", "%s: %s refused: its address is not let in (allow, deny)", c->mongo->lc->name,
-               pt_mongo_client_where(c, where));
+  pt_log_every(&rate, PT_LOG_WARN, "limit", "%s: %s refused: its address is not let in (allow, deny) (%s)", c->mongo->lc->name,
+               pt_mongo_client_where(c, where), pt_errors[PT_E_DENIED].code);
+  pt_told_count(c->mongo->worker, PT_E_DENIED);
   pt_mongo_client_close(c, NULL);
 }
 
@@ -181,7 +202,8 @@ static bool take_proxy_header(pt_mongo_client *c) {
   pt_proxy_header h;
   int n = pt_proxy_header_read(&h, c->in->data + c->in_off, c->in_len);
   if (n < 0) {
-    pt_mongo_client_close(c, "expected a PROXY protocol header: its address is listed in proxy_protocol.from");
+    pt_mongo_client_fail(c, PT_E_NO_PROXY_HEADER,
+                         "expected a PROXY protocol header: its address is listed in proxy_protocol.from");
     return false;
   }
   if (n == 0)
@@ -246,7 +268,7 @@ static void look(pt_mongo_client *c) {
   if (hello)
     e = pt_client_hello_read(&h, &msg, &why);
   if (e)
-    pt_mongo_client_close(c, why ? why : "broken first message");
+    pt_mongo_client_fail(c, PT_E_BAD_MESSAGE, why ? why : "broken first message");
   else
     begin(c, hello ? &h : NULL);
 }
@@ -272,7 +294,7 @@ static int make_room(pt_mongo_client *c) {
 
 static void on_first(pt_mongo_client *c) {
   if (make_room(c)) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
     return;
   }
   uint32_t at = c->in_off + c->in_len;
@@ -280,7 +302,7 @@ static void on_first(pt_mongo_client *c) {
   if (n == -EAGAIN)
     return;
   if (n <= 0) {
-    pt_mongo_client_close(c, n == 0 || n == -ECONNRESET ? NULL : strerror((int)-n));
+    pt_mongo_client_broken(c, (int)n);
     return;
   }
   c->in_len += (uint32_t)n;
@@ -314,7 +336,7 @@ void pt_mongo_client_write_later(pt_mongo_client *c) {
   if (c->flags & (PT_MC_DIRTY | PT_MC_BLOCKED_OUT))
     return;
   if (pt_list_add(&c->mongo->dirty, c->index))
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
   else
     c->flags |= PT_MC_DIRTY;
 }
@@ -322,7 +344,7 @@ void pt_mongo_client_write_later(pt_mongo_client *c) {
 void pt_mongo_client_answer(pt_mongo_client *c, int request_opcode, int32_t response_to, const bson_t *doc) {
   pt_mongo *m = c->mongo;
   if (pt_mongo_answer(&c->out, &m->worker->pool, request_opcode, (int32_t)++m->next_id, response_to, 0, doc))
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
   else
     pt_mongo_client_write_later(c);
 }
@@ -340,7 +362,7 @@ void pt_mongo_client_flush(pt_mongo_client *c) {
   int e = pt_conn_send(&c->conn, &c->out);
   c->moved += before - c->out.bytes;
   if (e && e != -EAGAIN) {
-    pt_mongo_client_close(c, e == -ECONNRESET || e == -EPIPE ? NULL : strerror(-e));
+    pt_mongo_client_broken(c, e);
     return;
   }
   watch_out(c, e);

@@ -13,7 +13,7 @@ static void lost(pt_exchange *x, const char *backend, const char *why) {
   pt_count(&m->n.lost);
   if (x->cmd.verb == PT_MVERB_GET_MORE) /* it is told that there is no such cursor */
     pt_sessions_cursor_close(m->shared->sessions, x->cmd.cursor, pt_exchange_ms(x));
-  pt_mongo_error_lost(&doc, &x->cmd, backend, why);
+  pt_mongo_error_lost(m->worker, &doc, &x->cmd, backend, why);
   pt_exchange_answer(x, &doc);
   bson_destroy(&doc);
 }
@@ -24,7 +24,7 @@ static void give_up(pt_exchange *x, const char *backend, const char *why) {
   if (x->kind == PT_X_PART)
     pt_split_lost(x);
   else if (x->client->flags & PT_MC_LOAD_BALANCED)
-    pt_mongo_client_close(x->client, "its backend is lost");
+    pt_mongo_client_fail(x->client, PT_E_BACKEND_LOST, "its backend is lost");
   else
     lost(x, backend, why);
 }
@@ -78,7 +78,7 @@ void pt_exchange_place(pt_exchange *x, uint32_t except) {
   } else if (x->pinned || x->kind == PT_X_PART) {
     give_up(x, "that served this", "it has left");
   } else {
-    pt_exchange_overloaded(x, "no mongos is available");
+    pt_exchange_overloaded(x, PT_E_NO_BACKEND, "no mongos is available");
   }
 }
 
@@ -112,12 +112,12 @@ void pt_exchange_unsent(pt_exchange *x, const char *backend, const char *why) {
 void pt_exchange_lost(pt_exchange *x, const char *backend, bool begun, const char *why) {
   x->state = PT_X_IDLE;
   if (begun)
-    pt_mongo_client_close(x->client, "a reply broke off: its backend is lost");
+    pt_mongo_client_fail(x->client, PT_E_BROKE_OFF, "a reply broke off: its backend is lost");
   else
     give_up(x, backend, why);
 }
 
-void pt_exchange_overloaded(pt_exchange *x, const char *why) {
+void pt_exchange_overloaded(pt_exchange *x, pt_error e, const char *why) {
   bson_t doc = BSON_INITIALIZER;
   x->state = PT_X_IDLE;
   pt_segq_clear(&x->req);
@@ -126,7 +126,7 @@ void pt_exchange_overloaded(pt_exchange *x, const char *why) {
     pt_split_lost(x);
     return;
   }
-  pt_mongo_error_overload(&doc, &x->cmd, x->client->flags & PT_MC_BACKPRESSURE, why);
+  pt_mongo_error_overload(pt_exchange_mongo(x)->worker, e, &doc, &x->cmd, x->client->flags & PT_MC_BACKPRESSURE, why);
   pt_exchange_answer(x, &doc);
   bson_destroy(&doc);
 }

@@ -71,7 +71,7 @@ void pt_exchange_unsent(pt_exchange *x, const char *backend, const char *why);
 /* It was written and will not be answered. begun: part of the reply has gone to the client. */
 void pt_exchange_lost(pt_exchange *x, const char *backend, bool begun, const char *why);
 /* It has waited too long, or too many wait. */
-void pt_exchange_overloaded(pt_exchange *x, const char *why);
+void pt_exchange_overloaded(pt_exchange *x, pt_error e, const char *why);
 /* Its bytes go on a link now. */
 void pt_exchange_started(pt_exchange *x);
 /* Its reply is whole, and passed on (or was dropped, for UNACKED). code: of its error, 0. */

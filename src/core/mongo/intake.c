@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "core/mongo/errors.h"
 #include "core/mongo/local.h"
 #include "core/mongo/pool.h"
 #include "wire/mongo_compress.h"
@@ -15,24 +15,22 @@ enum {
 };
 
 static long refuse(pt_mongo_client *c, const char *why) {
-  char where[PT_ADDRESS_TEXT];
-  static pt_log_rate rate;
   pt_count(&c->mongo->n.refused);
-  pt_log_every(&rate, PT_LOG_WARN, "client", "%s: %s refused: %s", c->mongo->lc->name, pt_mongo_client_where(c, where), why);
-  pt_mongo_client_close(c, NULL);
+  pt_mongo_client_fail(c, PT_E_BAD_MESSAGE, why);
   return -1;
 }
 
 static bool trusted(const pt_mongo_client *c) { return !c->mongo->mc->nusers || (c->flags & PT_MC_AUTHED); }
 
-static __attribute__((format(printf, 4, 5))) void answer_error(pt_exchange *x, int code, const char *name, const char *fmt, ...) {
+static __attribute__((format(printf, 5, 6))) void answer_error(pt_exchange *x, pt_error e, int code, const char *name,
+                                                               const char *fmt, ...) {
   bson_t doc = BSON_INITIALIZER;
   char text[256];
   va_list args;
   va_start(args, fmt);
   vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
-  pt_mongo_error(&doc, code, name, 0, "%s", text);
+  pt_mongo_error_say(pt_exchange_mongo(x)->worker, e, &doc, code, name, 0, "%s", text);
   pt_exchange_answer(x, &doc);
   bson_destroy(&doc);
 }
@@ -50,7 +48,7 @@ static int append_ping(pt_exchange *x, pt_segq *q) {
 void pt_intake_send(pt_exchange *x) {
   x->state = PT_X_IDLE;
   if (!x->rest && append_ping(x, &x->req))
-    pt_mongo_client_close(x->client, "out of memory");
+    pt_mongo_client_fail(x->client, PT_E_MEMORY, "out of memory");
   else
     pt_exchange_place(x, PT_BACKEND_NONE);
 }
@@ -121,7 +119,7 @@ static long gather(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n
   }
   x->rest = msg->h.length - n;
   if (passes && pt_segq_ref(&x->req, chunk, off, n)) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
     return -1;
   }
   if (passes && x->rest)
@@ -136,16 +134,16 @@ static void serve(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
   if (pt_local_serve(x, msg, cmd))
     return;
   if (!trusted(c) && !open_to_all(cmd)) {
-    answer_error(x, 13, "Unauthorized", "command %.80s requires authentication", cmd->name);
+    answer_error(x, PT_E_NOT_AUTHENTICATED, 13, "Unauthorized", "command %.80s requires authentication", cmd->name);
   } else if (msg->h.opcode == PT_OP_QUERY && !query_allows(cmd)) {
-    answer_error(x, 352, "UnsupportedOpQueryCommand",
+    answer_error(x, PT_E_UNSUPPORTED, 352, "UnsupportedOpQueryCommand",
                  "Unsupported OP_QUERY command: %.80s. The client driver may require an upgrade.", cmd->name);
   } else if (cmd->verb == PT_MVERB_KILL_CURSORS || cmd->verb == PT_MVERB_END_SESSIONS) {
     pt_split_begin(x, msg, cmd);
   } else if (cmd->verb == PT_MVERB_GET_MORE && !pt_cursor_route(x, chunk->data + off, msg, cmd)) {
-    answer_error(x, 43, "CursorNotFound", "cursor id %lld not found", (long long)cmd->cursor);
+    answer_error(x, PT_E_NO_CURSOR, 43, "CursorNotFound", "cursor id %lld not found", (long long)cmd->cursor);
   } else if (pt_segq_ref(&x->req, chunk, off, n)) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
   } else {
     pt_exchange_place(x, PT_BACKEND_NONE);
   }
@@ -257,7 +255,7 @@ long pt_intake_more(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t 
   if (q && !e && !x->rest && x->kind == PT_X_UNACKED)
     e = append_ping(x, q);
   if (e) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
     return -1;
   }
   if (x->state == PT_X_SENT) {

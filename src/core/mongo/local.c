@@ -137,7 +137,7 @@ static void tell(pt_exchange *x, const pt_client_hello *h, bool stream) {
   uint8_t id[PT_SHA256];
   struct timespec now;
   if ((c->flags & PT_MC_LOAD_BALANCED) && !bind_client(c, id)) {
-    pt_mongo_client_close(c, "no mongos is available for a load balanced client");
+    pt_mongo_client_fail(c, PT_E_NO_BACKEND, "no mongos is available for a load balanced client");
     return;
   }
   clock_gettime(CLOCK_REALTIME, &now);
@@ -156,7 +156,7 @@ static void tell(pt_exchange *x, const pt_client_hello *h, bool stream) {
   int e = pt_mongo_answer(&c->out, &m->worker->pool, x->opcode, mine, x->request_id, stream ? PT_MSG_MORE : 0, &doc);
   bson_destroy(&doc);
   if (e || (stream && c->out.bytes > m->mc->buffer)) {
-    pt_mongo_client_close(c, e ? "out of memory" : "it does not read what its hello is told");
+    pt_mongo_client_fail(c, e ? PT_E_MEMORY : PT_E_UNREAD, e ? "out of memory" : "it does not read what its hello is told");
     return;
   }
   if (stream)
@@ -168,7 +168,7 @@ static void tell(pt_exchange *x, const pt_client_hello *h, bool stream) {
 static void tell_leaving(pt_exchange *x) {
   pt_mongo *m = pt_exchange_mongo(x);
   bson_t doc = BSON_INITIALIZER;
-  pt_mongo_error_leaving(&doc);
+  pt_mongo_error_leaving(m->worker, &doc);
   append_version(&doc, m->shared->process_id, (m->backends ? (int64_t)m->backends->view : 0) + 1);
   pt_exchange_answer(x, &doc);
   bson_destroy(&doc);
@@ -188,7 +188,7 @@ static void wait_for_news(pt_exchange *x, const pt_client_hello *h, bool blind, 
   pt_mongo *m = pt_exchange_mongo(x);
   pt_local_wait *w = x->wait = malloc(sizeof *w);
   if (!w) {
-    pt_mongo_client_close(x->client, "out of memory");
+    pt_mongo_client_fail(x->client, PT_E_MEMORY, "out of memory");
     return;
   }
   *w = (pt_local_wait){.h = *h, .blind = blind, .stream = stream, .view = m->backends ? m->backends->view : 0};
@@ -221,7 +221,7 @@ void pt_local_look(pt_exchange *x) {
     end_wait(x);
     hello_known(x, &h, stream);
   } else if (w->blind && late) {
-    pt_mongo_client_close(x->client, "no mongos has answered yet");
+    pt_mongo_client_fail(x->client, PT_E_NO_CLUSTER, "no mongos has answered yet");
   } else if (!w->blind && (late || w->view != m->backends->view)) {
     pt_client_hello h = w->h;
     w->view = m->backends->view;
@@ -247,11 +247,13 @@ static void hello(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo_co
   const char *why = NULL;
   bson_t doc = BSON_INITIALIZER;
   if (pt_client_hello_read(&h, msg, &why))
-    pt_mongo_error(&doc, 9, "FailedToParse", 0, "%s", why ? why : "broken hello");
+    pt_mongo_error_say(m->worker, PT_E_ARGUMENTS, &doc, 9, "FailedToParse", 0, "%s", why ? why : "broken hello");
   else if (h.half_awaitable)
-    pt_mongo_error(&doc, 51760, "Location51760", 0, "topologyVersion and maxAwaitTimeMS must be given together");
+    pt_mongo_error_say(m->worker, PT_E_ARGUMENTS, &doc, 51760, "Location51760", 0,
+                       "topologyVersion and maxAwaitTimeMS must be given together");
   else if (h.awaitable && h.max_await_ms < 0)
-    pt_mongo_error(&doc, 51759, "Location51759", 0, "maxAwaitTimeMS must be a non-negative integer");
+    pt_mongo_error_say(m->worker, PT_E_ARGUMENTS, &doc, 51759, "Location51759", 0,
+                       "maxAwaitTimeMS must be a non-negative integer");
   bool stream = cmd->exhaust && h.awaitable;
   if (!bson_empty(&doc))
     pt_exchange_answer(x, &doc);
@@ -269,8 +271,8 @@ static void hello(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo_co
 static void refused(const pt_mongo_client *c, const char *user) {
   char where[PT_ADDRESS_TEXT];
   static pt_log_rate rate;
-  pt_log_every(&rate, PT_LOG_WARN, "client", "%s: %s: authentication failed%s%.80s", c->mongo->lc->name,
-               pt_mongo_client_where(c, where), user[0] ? " as " : "", user);
+  pt_log_every(&rate, PT_LOG_WARN, "client", "%s: %s: authentication failed%s%.80s (%s)", c->mongo->lc->name,
+               pt_mongo_client_where(c, where), user[0] ? " as " : "", user, pt_errors[PT_E_AUTHENTICATION].code);
 }
 
 static void authenticate(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo_command *cmd) {
@@ -280,11 +282,13 @@ static void authenticate(pt_exchange *x, const pt_mongo_message *msg, const pt_m
   bson_t doc = BSON_INITIALIZER;
   pt_sasl_result r = PT_SASL_REFUSED;
   if (cmd->verb == PT_MVERB_AUTHENTICATE)
-    pt_mongo_error(&doc, 334, "MechanismUnavailable", 0, "puerta authenticates with SCRAM only here");
+    pt_mongo_error_say(c->mongo->worker, PT_E_AUTHENTICATION, &doc, 334, "MechanismUnavailable", 0,
+                       "puerta authenticates with SCRAM only here");
   else if (!mc->nusers)
-    pt_mongo_error(&doc, 18, "AuthenticationFailed", 0, "Authentication failed: puerta has no users here");
-  else
-    r = pt_sasl_step(&x->sasl, mc->users, mc->nusers, msg, cmd, &doc, &user);
+    pt_mongo_error_say(c->mongo->worker, PT_E_AUTHENTICATION, &doc, 18, "AuthenticationFailed", 0,
+                       "Authentication failed: puerta has no users here");
+  else if ((r = pt_sasl_step(&x->sasl, mc->users, mc->nusers, msg, cmd, &doc, &user)) == PT_SASL_REFUSED)
+    pt_told_count(c->mongo->worker, PT_E_AUTHENTICATION); /* it has filled doc by itself */
   if (r == PT_SASL_IN)
     c->flags |= PT_MC_AUTHED;
   if (r == PT_SASL_REFUSED)

@@ -1,5 +1,7 @@
 #include "core/mongo/mlink.h"
 
+#include "core/mongo/errors.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +131,7 @@ void pt_mlink_tick(pt_mlink *l) {
   else if (l->state == PT_MLINK_BUSY && l->x && m->mc->request_timeout && age > m->mc->request_timeout && !l->stopped &&
            !l->x->rest) {
     l->slow = true;
-    pt_mlink_cut(l, "the request timed out");
+    pt_mlink_cut(l, pt_mongo_late);
   }
 }
 

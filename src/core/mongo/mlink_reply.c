@@ -84,7 +84,7 @@ static void pass(pt_mlink *l, pt_chunk *chunk, uint32_t off, uint32_t n, bool la
           : n <= PT_COPY_MAX                     ? pt_segq_copy(&c->out, &pt_mlink_worker(l)->pool, p, n, PT_CHUNK_SMALL)
                                                  : pt_segq_ref(&c->out, chunk, off, n);
   if (e)
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
   else
     pt_exchange_push(l->x);
 }

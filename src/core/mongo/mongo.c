@@ -35,7 +35,8 @@ static void tick_client(pt_mongo_client *c) {
   else if (c->state == PT_MC_REQUESTS)
     pt_request_tick(c);
   else if (m->worker->now - c->since > m->mc->handshake_timeout * PT_NS_PER_MS)
-    pt_mongo_client_late(c, c->in_len ? "its first message is not whole after the handshake timeout" : NULL);
+    pt_mongo_client_late(c, PT_E_HANDSHAKE_TIMEOUT,
+                         c->in_len ? "its first message is not whole after the handshake timeout" : NULL);
 }
 
 static void on_tick(struct ev_loop *loop, ev_timer *t, int events) {

@@ -146,10 +146,14 @@ static inline pt_mongo_client *pt_mongo_client_get(pt_mongo *m, uint32_t index, 
 int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t id, pt_source *source);
 /* Takes over a client of another process with its socket (PT_MC_AWAY), without state of its way of forwarding. NULL: no memory, fd is still the caller's. */
 pt_mongo_client *pt_mongo_client_arrive(pt_mongo *m, int fd, const pt_ho_mongo *h, pt_source *source);
-/* Closes at once. reason: for the log, NULL: nothing special. */
+/* Closes at once. reason: NULL, nothing special; else as pt_mongo_client_fail with PT_E_OTHER. */
 void pt_mongo_client_close(pt_mongo_client *c, const char *reason);
-/* The same for one that has been waited for in vain. */
-void pt_mongo_client_late(pt_mongo_client *c, const char *reason);
+/* The same for a reason that is counted under its code, and logged. */
+void pt_mongo_client_fail(pt_mongo_client *c, pt_error e, const char *reason);
+/* The same: its socket failed (-errno), or has ended (0). */
+void pt_mongo_client_broken(pt_mongo_client *c, int error);
+/* Either for one that has been waited for in vain. */
+void pt_mongo_client_late(pt_mongo_client *c, pt_error e, const char *reason);
 /* On the tick: is it in the middle of a request, may it be waiting for a reply? Closes it, and says true, when it gets on with neither. */
 bool pt_mongo_client_stalls(pt_mongo_client *c, bool in_request, bool in_reply);
 /* Writes c->out at the end of the turn; closes after it when PT_MC_CLOSING is set. */

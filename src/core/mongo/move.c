@@ -220,6 +220,7 @@ int pt_mongo_arrive(pt_mongo *m, pt_parcel *p, pt_source *source) {
   }
   if (!e || !c)
     return e;
-  pt_mongo_client_close(c, e == -ENOMEM ? "out of memory" : "its state did not arrive whole");
+  pt_mongo_client_fail(c, e == -ENOMEM ? PT_E_MEMORY : PT_E_MOVE,
+                       e == -ENOMEM ? "out of memory" : "its state did not arrive whole");
   return 0;
 }

@@ -1,4 +1,5 @@
 #include "core/mongo/pair.h"
+#include "core/mongo/errors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ void pt_pair_begin(pt_mongo_client *c, const pt_client_hello *h) {
   if (p)
     p->conn.io.fd = -1;
   if (!p || keep_hello(c, h)) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
     return;
   }
   p->first = h;
@@ -110,7 +111,7 @@ static void leave(pt_mongo_client *c, uint64_t quiet) {
     if (pt_place_unclaim(c))
       pt_pair_lost(c, PT_BACKEND_NONE, "it is draining");
   } else if (leaves)
-    pt_mongo_client_close(c, "its backend is draining");
+    pt_mongo_client_fail(c, PT_E_BACKEND_LEAVES, "its backend is draining");
 }
 
 void pt_pair_tick(pt_mongo_client *c) {
@@ -126,9 +127,9 @@ void pt_pair_tick(pt_mongo_client *c) {
     if (now - p->opened > mc->connect_timeout * PT_NS_PER_MS)
       pt_pair_failed(c, p->state == PT_PAIR_CONNECTING ? "connecting timed out" : "it does not answer hello");
   } else if ((!p->n || (c->flags & PT_MC_EOF)) && quiet > mc->idle_timeout * PT_NS_PER_MS) {
-    pt_mongo_client_late(c, "idle timeout");
+    pt_mongo_client_late(c, PT_E_IDLE_TIMEOUT, "idle timeout");
   } else if (waits && mc->request_timeout && a->verb != PT_MVERB_HELLO && quiet > mc->request_timeout * PT_NS_PER_MS) {
-    pt_pair_lost(c, c->backend, "no answer within request_timeout");
+    pt_pair_lost(c, c->backend, pt_mongo_late);
   } else if (p->state == PT_PAIR_READY && (p->leave || p->down || p->strayed)) {
     leave(c, quiet);
   }

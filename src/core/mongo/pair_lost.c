@@ -32,7 +32,7 @@ static int answer(pt_mongo_client *c, const pt_ask *a, const char *backend, cons
                                 .txn_number = a->flags & PT_ASK_RETRYABLE ? 0 : -1,
                                 .cursor = a->cursor};
   bson_t doc = BSON_INITIALIZER;
-  pt_mongo_error_lost(&doc, &cmd, backend, why);
+  pt_mongo_error_lost(m->worker, &doc, &cmd, backend, why);
   int e = pt_mongo_answer(&c->out, &m->worker->pool, a->opcode, (int32_t)++m->next_id, a->id, 0, &doc);
   bson_destroy(&doc);
   return e;
@@ -92,7 +92,7 @@ void pt_pair_lost(pt_mongo_client *c, uint32_t except, const char *why) {
   pt_pair_detach(c);
   if (begun || (c->flags & (PT_MC_LOAD_BALANCED | PT_MC_EOF))) {
     if (begun)
-      pt_mongo_client_close(c, "its backend was lost in the middle of a reply");
+      pt_mongo_client_fail(c, PT_E_BROKE_OFF, "its backend was lost in the middle of a reply");
     else
       pt_pair_finish(c);
     return;
@@ -118,7 +118,7 @@ void pt_pair_refuse(pt_mongo_client *c) {
     const char *why = NULL;
     used = 0;
     if (c->in_len && pt_pair_requests(c, c->in->data + c->in_off, c->in_len, &used, &why)) {
-      pt_mongo_client_close(c, why);
+      pt_mongo_client_fail(c, PT_E_BAD_MESSAGE, why);
       return;
     }
     if (!answer_all(c, "for this client", none, &m->n.refused))

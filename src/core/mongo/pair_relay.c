@@ -90,7 +90,7 @@ static void send_on(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t 
   const char *why = NULL;
   int e = pt_pair_requests(c, chunk->data + off, n, &used, &why);
   if (e || (used < n && keep(c, chunk, off + used, n - used))) {
-    pt_mongo_client_close(c, e ? why : "out of memory");
+    pt_mongo_client_fail(c, e ? PT_E_BAD_MESSAGE : PT_E_MEMORY, e ? why : "out of memory");
     return;
   }
   e = used ? pass(&c->mongo->worker->pool, &p->conn, &p->out, chunk, off, used) : 0;
@@ -120,7 +120,7 @@ static void without_backend(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, u
     c->flags |= PT_MC_CLOSING;
     pt_mongo_client_flush(c);
   } else if (drop < n && keep(c, chunk, off + drop, n - drop)) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
   } else if (drop < n) {
     pt_pair_open(c, PT_BACKEND_NONE);
   }
@@ -153,7 +153,7 @@ void pt_pair_client_readable(pt_mongo_client *c) {
     return;
   }
   if (n < 0) {
-    pt_mongo_client_close(c, n == -ECONNRESET ? NULL : strerror((int)-n));
+    pt_mongo_client_broken(c, (int)n);
     return;
   }
   c->last = w->now;
@@ -189,7 +189,7 @@ static void send_back(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_
   if (!e && used < n)
     e = keep_reply(c, chunk->data + off + used, n - used);
   if (e) {
-    pt_mongo_client_close(c, e == -EPIPE || e == -ECONNRESET ? NULL : strerror(-e));
+    pt_mongo_client_broken(c, e);
     return;
   }
   if (c->out.bytes)
@@ -209,9 +209,13 @@ static uint32_t take_hello(pt_mongo_client *c, const uint8_t *bytes, uint32_t n)
   if (took == -EPROTO && again)
     pt_pair_failed(c, "it refuses the client's hello");
   else if (took < 0 || keep_reply(c, bytes, n))
-    pt_mongo_client_close(c, took == -ENOTSUP  ? "another backend offers less than its first one"
-                             : took == -EPROTO ? "its backend answered hello badly"
-                                               : "out of memory");
+    pt_mongo_client_fail(c,
+                         took == -ENOTSUP  ? PT_E_BACKENDS_DIFFER
+                         : took == -EPROTO ? PT_E_ODD_REPLY
+                                           : PT_E_MEMORY,
+                         took == -ENOTSUP  ? "another backend offers less than its first one"
+                         : took == -EPROTO ? "its backend answered hello badly"
+                                           : "out of memory");
   return n;
 }
 

@@ -125,11 +125,11 @@ void pt_mongo_pool_checkout(pt_mongo_pool *p, pt_exchange *x) {
     return;
   }
   if (p->nwaiting >= m->mc->pool_queue) {
-    pt_exchange_overloaded(x, "too many requests wait for a connection to the backend");
+    pt_exchange_overloaded(x, PT_E_POOL_QUEUE, "too many requests wait for a connection to the backend");
     return;
   }
   if (settle_down(p, x)) {
-    pt_mongo_client_close(x->client, "out of memory");
+    pt_mongo_client_fail(x->client, PT_E_MEMORY, "out of memory");
     return;
   }
   pt_count(&m->n.waits);
@@ -274,7 +274,7 @@ static void tick_queue(pt_mongo_pool *p) {
     pt_exchange *x = p->first;
     pt_mongo_pool_forget(p, x);
     pt_count(&m->n.wait_timeouts);
-    pt_exchange_overloaded(x, "no connection to the backend became free in time");
+    pt_exchange_overloaded(x, PT_E_POOL_TIMEOUT, "no connection to the backend became free in time");
   }
 }
 

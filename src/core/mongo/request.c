@@ -110,7 +110,7 @@ static void work(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) 
   if (!n)
     drop_input(c);
   else if (keep(c, chunk, off, n)) {
-    pt_mongo_client_close(c, "too many large requests, or out of memory");
+    pt_mongo_client_fail(c, PT_E_TOO_MANY_LARGE, "too many large requests, or out of memory");
     goto out;
   }
   if ((c->flags & PT_MC_EOF) && x->state == PT_X_IDLE)
@@ -148,12 +148,12 @@ static void on_end(pt_mongo_client *c) {
 
 static void on_readable(pt_mongo_client *c) {
   if (c->in && c->in->cap - c->in_off - c->in_len < KEEP_MIN / 4 && keep(c, c->in, c->in_off, c->in_len)) {
-    pt_mongo_client_close(c, "too many large requests, or out of memory");
+    pt_mongo_client_fail(c, PT_E_TOO_MANY_LARGE, "too many large requests, or out of memory");
     return;
   }
   pt_chunk *chunk = c->in ? c->in : pt_worker_scratch(c->mongo->worker, READ_ROOM);
   if (!chunk) {
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
     return;
   }
   uint32_t at = c->in ? c->in_off + c->in_len : chunk->fill;
@@ -165,7 +165,7 @@ static void on_readable(pt_mongo_client *c) {
     return;
   }
   if (n < 0) {
-    pt_mongo_client_close(c, n == -ECONNRESET ? NULL : strerror((int)-n));
+    pt_mongo_client_broken(c, (int)n);
     return;
   }
   c->last = c->mongo->worker->now;
@@ -220,7 +220,7 @@ void pt_request_begin(pt_mongo_client *c, const pt_client_hello *h) {
   if (exchange_new(c))
     pt_request_next(c);
   else
-    pt_mongo_client_close(c, "out of memory");
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
 }
 
 int pt_request_arrive(pt_mongo_client *c, const uint8_t *lsid) {
@@ -270,8 +270,10 @@ static bool look_bound(pt_mongo_client *c) {
   bool gone = i < 0 || !m->backends->at[i].up;
   bool leaves =
       !gone && m->backends->at[i].draining && pt_request_idle(c) && m->worker->now - c->last > (uint64_t)IDLE_MS * PT_NS_PER_MS;
-  if (gone || leaves)
-    pt_mongo_client_close(c, gone ? "its backend is lost" : NULL);
+  if (gone)
+    pt_mongo_client_fail(c, PT_E_BACKEND_LOST, "its backend is lost");
+  else if (leaves)
+    pt_mongo_client_close(c, NULL);
   return !gone && !leaves;
 }
 
@@ -282,7 +284,7 @@ void pt_request_tick(pt_mongo_client *c) {
   if (pt_mongo_client_stalls(c, x->rest || (idle && c->in_len), !streams))
     return;
   if (idle && m->worker->now - c->last > m->mc->idle_timeout * PT_NS_PER_MS)
-    pt_mongo_client_late(c, "it has sent nothing for the idle timeout");
+    pt_mongo_client_late(c, PT_E_IDLE_TIMEOUT, "it has sent nothing for the idle timeout");
   else if (look_bound(c) && c->exchange->wait)
     pt_local_look(c->exchange);
 }

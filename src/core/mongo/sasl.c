@@ -53,7 +53,8 @@ void pt_sasl_free(pt_sasl *s) {
 static pt_sasl_result refuse(pt_sasl **s, bson_t *doc) {
   pt_sasl_free(*s);
   *s = NULL;
-  pt_mongo_error(doc, AUTHENTICATION_FAILED, "AuthenticationFailed", 0, "Authentication failed.");
+  pt_mongo_error(doc, AUTHENTICATION_FAILED, "AuthenticationFailed", 0, "Authentication failed. (%s)",
+                 pt_errors[PT_E_AUTHENTICATION].code);
   return PT_SASL_REFUSED;
 }
 
@@ -86,8 +87,8 @@ static pt_sasl_result start(pt_sasl **s, const pt_mongo_user *users, unsigned nu
   pt_sasl_free(*s);
   *s = NULL;
   if (!algorithm) {
-    pt_mongo_error(doc, MECHANISM_UNAVAILABLE, "MechanismUnavailable", 0, "authentication mechanism '%.40s' is not supported",
-                   w->mechanism);
+    pt_mongo_error(doc, MECHANISM_UNAVAILABLE, "MechanismUnavailable", 0,
+                   "authentication mechanism '%.40s' is not supported (%s)", w->mechanism, pt_errors[PT_E_AUTHENTICATION].code);
     return PT_SASL_REFUSED;
   }
   pt_scram_verifier v, like;

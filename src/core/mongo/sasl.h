@@ -2,6 +2,7 @@
 #ifndef PT_CORE_MONGO_SASL_H
 #define PT_CORE_MONGO_SASL_H
 
+#include "base/errors.h"
 #include "core/config.h"
 #include "wire/mongo_command.h"
 #include "wire/scram.h"

@@ -172,7 +172,7 @@ static void next(pt_exchange *x) {
   if (i == f->n)
     answer(x);
   else if (ask(x, f->at[i].backend))
-    pt_mongo_client_close(x->client, "out of memory");
+    pt_mongo_client_fail(x->client, PT_E_MEMORY, "out of memory");
   else
     pt_exchange_place(x, PT_BACKEND_NONE);
 }
@@ -182,7 +182,7 @@ void pt_split_begin(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo_
   bson_t body;
   pt_split *f = x->split = calloc(1, sizeof *f);
   if (!f) {
-    pt_mongo_client_close(x->client, "out of memory");
+    pt_mongo_client_fail(x->client, PT_E_MEMORY, "out of memory");
     return;
   }
   f->kill = kill;
@@ -197,7 +197,7 @@ void pt_split_begin(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo_
   if (good)
     next(x);
   else
-    pt_mongo_client_close(x->client, kill ? "killCursors with broken ids" : "broken endSessions");
+    pt_mongo_client_fail(x->client, PT_E_ARGUMENTS, kill ? "killCursors with broken ids" : "broken endSessions");
 }
 
 /* ---- what is answered ---- */

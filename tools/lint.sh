@@ -35,7 +35,7 @@ grep -nE '#include <openssl/' src/**/*.[ch] | grep -vE '^src/(net/tls|base/hash|
 grep -nE '\bpt_(debug|info|warn|error|log)\(' src/net/*.c src/core/mongo/*.c \
   src/core/{client,route,batch,local,fan,stream,reply,link,link_open,link_reply,retry,gate,redirect,upstream,worker}.c |
   grep -vE '^src/core/mongo/(health|check)\.c' | check "peers cannot flood the log: pt_log_every there"
-grep -nE 'client_close\(.*, ' src/core/*.c src/core/mongo/*.c | grep -vE '(NULL\);|const char \*reason\) \{)$' | check "each reason to close has its code: pt_client_fail, pt_mongo_client_fail"
+grep -nE 'client_close\(.*, ' src/core/*.c src/core/mongo/*.c | grep -vE '(NULL\);( })?|const char \*reason\) \{)$' | check "each reason to close has its code: pt_client_fail, pt_mongo_client_fail"
 wc -l src/**/*.[ch] lua/**/*.lua | awk '$2 != "total" && $1 > 800 { print $2 ": " $1 " lines" }' | grep -v 'src/wire/command_table.c' | check "no file over 800 lines"
 grep -nE '\b(TODO|FIXME|XXX|HACK)\b' src/**/*.[ch] lua/**/*.lua tests/**/*.{c,py,sh} tools/* | grep -v '^tools/lint.sh' | check "nothing left to do later"
 for script in tests/**/*.sh tools/*.sh .ci/run; do bash -n "$script" 2>&1; done | check "shell scripts parse"

@@ -10,7 +10,7 @@ enum {
   PT_TOLD_CODE = 12 /* " (PT-B02)" and a NUL */
 };
 
-static inline void pt_told_count(pt_worker *w, pt_error e) { pt_count(&w->n.errors[e]); }
+static inline void pt_told_count(pt_worker *w, pt_error e) { pt_count(&w->errors[e]); }
 
 /* A client gets an error. text: as it is told, with a code or not; it is logged only when the code is a shown one, so never with keys or values in it. */
 void pt_told(pt_worker *w, pt_error e, const char *text);

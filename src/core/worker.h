@@ -224,7 +224,6 @@ typedef struct pt_move {
 /* Counters of one worker; others read them without a lock. */
 typedef struct pt_counters {
   atomic_ullong requests, redirects, retries, lost, failfast, policy_failures, suspensions, accepted, closed, timeouts;
-  atomic_ullong errors[PT_ERRORS]; /* given to clients, or a connection's end, by code */
 } pt_counters;
 
 struct pt_worker {
@@ -268,6 +267,8 @@ struct pt_worker {
   _Atomic(const char *) lua_name;
   atomic_bool ended; /* the thread has left its loop */
   pt_counters n;
+  atomic_ullong errors
+      [PT_ERRORS]; /* given to clients, or a connection's end, by code; counted as the others, but not handed on by an upgrade */
   pt_log_rate told[PT_ERRORS], told_closed[PT_ERRORS]; /* told.c's */
 };
 

@@ -5,6 +5,8 @@ endif
 CC ?= cc
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 BUILD ?= build
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
 FLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) -Isrc -I/usr/include/luajit-2.1 -I/usr/include/libbson-1.0 -MMD -MP
@@ -17,7 +19,7 @@ SRC := $(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/core/*/
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: build asan tsan units units-tsan deps demo demo-mongodb test bench bench-policy bench-mongodb lint fuzz docs install clean help
+.PHONY: build asan tsan units units-tsan deps demo demo-mongodb test bench bench-policy bench-mongodb lint fuzz docs install deb test-deb clean help
 build: $(BUILD)/puerta ## compile build/puerta (the default)
 
 help: ## this list
@@ -49,7 +51,7 @@ $(eval $(call flavour,tsan,$$(TSAN)))
 
 $(BUILD)/puerta: $(TOP:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/libpuerta.a
 	@echo "  link $@"
-	@$(CC) $(CFLAGS) $^ $(LIBS) -o $@
+	@$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 $(BUILD)/puerta-asan: $(TOP:src/%.c=$(BUILD)/asan/%.o) $(BUILD)/asan/libpuerta.a
 	@echo "  link $@"
 	@$(CC) $(ASAN) $^ $(LIBS) -o $@
@@ -123,12 +125,33 @@ lint: ## formatting, dependency direction, generated files up to date
 docs: $(BUILD)/puerta ## write conf/REFERENCE.md, the editor stubs, manual pages and completions again
 	tools/docs.sh
 
-install: $(BUILD)/puerta ## to $(DESTDIR)$(PREFIX)
+# What stands in a file as @NAME@ becomes where this installation has it.
+place = sed 's|@BINDIR@|$(PREFIX)/bin|g; s|@LIBDIR@|$(PREFIX)/lib|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g'
+install: $(BUILD)/puerta ## to $(DESTDIR)$(PREFIX); the configuration, if there is none yet, to $(DESTDIR)$(SYSCONFDIR)/puerta
 	install -D -m 755 $(BUILD)/puerta $(DESTDIR)$(PREFIX)/bin/puerta
 	install -d $(DESTDIR)$(PREFIX)/share/puerta/conf $(DESTDIR)$(PREFIX)/share/puerta/examples
 	install -m 644 conf/* $(DESTDIR)$(PREFIX)/share/puerta/conf
 	install -D -m 644 lua/meta/puerta.lua $(DESTDIR)$(PREFIX)/share/puerta/meta/puerta.lua
 	install -m 644 $(wildcard scripts/examples/*.lua) $(DESTDIR)$(PREFIX)/share/puerta/examples
+	install -D -m 644 packaging/man/puerta.1 $(DESTDIR)$(PREFIX)/share/man/man1/puerta.1
+	install -D -m 644 packaging/man/puerta.lua.5 $(DESTDIR)$(PREFIX)/share/man/man5/puerta.lua.5
+	install -D -m 644 packaging/completion/puerta $(DESTDIR)$(PREFIX)/share/bash-completion/completions/puerta
+	install -D -m 644 packaging/completion/_puerta $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_puerta
+	install -D -m 755 packaging/systemd/reload $(DESTDIR)$(PREFIX)/lib/puerta/reload
+	install -d $(DESTDIR)$(UNITDIR)
+	$(place) packaging/systemd/puerta.service >$(DESTDIR)$(UNITDIR)/puerta.service
+	install -D -m 644 packaging/systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/puerta.conf
+	install -D -m 644 packaging/systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/puerta.conf
+	[ -e $(DESTDIR)$(SYSCONFDIR)/puerta/puerta.lua ] || install -D -m 644 packaging/puerta.lua $(DESTDIR)$(SYSCONFDIR)/puerta/puerta.lua
+
+deb: ## a Debian package, build/puerta_*.deb
+	@tools/deps.sh build deb
+	+@DEB_RULES_REQUIRES_ROOT=no debian/rules clean
+	+@DEB_RULES_REQUIRES_ROOT=no debian/rules binary
+
+test-deb: deb ## the package in a bare Debian with systemd: installed, reloaded, upgraded, removed (root; needs Debian's mirror)
+	@tools/deps.sh test-deb
+	@tests/package/test_deb.sh
 
 clean: ## remove build/
 	rm -rf $(BUILD)

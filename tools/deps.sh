@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for the groups named: build demo demo-mongodb clients ferret test fuzz bench. Silent when everything is there.
+# Installs what is missing for the groups named: build demo demo-mongodb clients ferret test fuzz bench deb test-deb. Silent when everything is there.
 # Usage: tools/deps.sh GROUP...   ($BUILD_DIR, default build: where the Python and Node packages and the Go programs of the tests go)
 set -eu
 cd "$(dirname "$0")/.."
@@ -47,8 +47,10 @@ for group in "$@"; do
     ferret) need_command python3 python3 ;;
     test) tests ;;
     fuzz) need clang libclang-rt-14-dev ;; # the sanitizers are only recommended by clang
+    deb) need debhelper dpkg-dev ;;
+    test-deb) need debootstrap ;;
     bench) servers && need haproxy nutcracker ;;
-    *) echo "deps.sh: no group '$group' (build demo demo-mongodb clients ferret test fuzz bench)" >&2 && exit 2 ;;
+    *) echo "deps.sh: no group '$group' (build demo demo-mongodb clients ferret test fuzz bench deb test-deb)" >&2 && exit 2 ;;
   esac
 done
 

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log_target.h"
+
 /* A byte means ready; an end without one, that the daemon has ended. */
 static _Noreturn void foreground(pid_t daemon, int fd, const char *log) {
   char ready;
@@ -52,7 +54,7 @@ int pt_daemon_start(const char *log) {
 
 int pt_daemon_keeps_stderr(void) {
   struct stat st;
-  return fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode);
+  return (fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode)) || pt_log_stderr_is_journal();
 }
 
 void pt_daemon_ready(int fd) {

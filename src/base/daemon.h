@@ -8,10 +8,11 @@
  * that is to be read (NULL: nowhere). */
 int pt_daemon_start(const char *log);
 
-/* Lets the foreground end, with 0, and leaves its terminal: stdin, stdout and stderr become /dev/null, but a stderr that is a file stays. Closes fd. */
+/* Lets the foreground end, with 0, and leaves its terminal: stdin, stdout and stderr become /dev/null, but a stderr that is a file, or the
+ * journal, stays. Closes fd. */
 void pt_daemon_ready(int fd);
 
-/* stderr is a file: it outlives the terminal. */
+/* stderr outlives the terminal. */
 int pt_daemon_keeps_stderr(void);
 
 #endif

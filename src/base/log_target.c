@@ -38,7 +38,7 @@ static int open_file(const char *path) {
 }
 
 /* systemd says by device and inode which stream leads to the journal; it may have been redirected since. */
-static bool stderr_is_journal(void) {
+bool pt_log_stderr_is_journal(void) {
   const char *stream = getenv("JOURNAL_STREAM");
   unsigned long long device, inode;
   struct stat s;
@@ -62,7 +62,7 @@ pt_log_target *pt_log_target_open(const char *to, int *error) {
     return NULL;
   t->fd = STDERR_FILENO;
   if (!strcmp(to, "stderr")) {
-    t->kind = stderr_is_journal() ? PT_LOG_STDERR_JOURNAL : PT_LOG_STDERR;
+    t->kind = pt_log_stderr_is_journal() ? PT_LOG_STDERR_JOURNAL : PT_LOG_STDERR;
     return t;
   }
   if ((path = socket_of(to, "syslog", "/dev/log")))

@@ -24,6 +24,8 @@ typedef struct pt_log_target {
 /* to: "stderr", "syslog", "journald" (the last two with ":/path" of another socket), else the path of a file, which is appended to and made with
  * mode 0640. NULL and *error: -errno. */
 pt_log_target *pt_log_target_open(const char *to, int *error);
+/* Standard error leads to the journal. */
+bool pt_log_stderr_is_journal(void);
 void pt_log_target_free(pt_log_target *t);
 
 /* Writes one line, waiting at most patience ms for a reader that stalls, as long as go_on(arg) says so (NULL: always). 0, -ETIMEDOUT,

@@ -133,6 +133,7 @@ static void offer_to_take(pt_control *k) {
   for (unsigned i = 0; i < k->cfg->nlisteners; i++)
     pt_door_let_in(&k->doors, i); /* once they wake */
   pt_taker_ready(k->taker, &env, k->cfg);
+  pt_process_release(&k->process);
 }
 
 static void on_news(void *arg, unsigned listener) {
@@ -414,7 +415,7 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   watch_signal(&k, &k.intr, on_int, SIGINT);
   watch_signal(&k, &k.quit, on_quit, SIGQUIT);
   if (take_over(&k) || pt_doors_open(&k.doors, k.loop, cfg, pt_taker_heritage(k.taker)) ||
-      pt_process_settle(cfg, lua_path, script) || pt_log_start() || start_workers(&k))
+      pt_process_settle(&k.process, cfg, lua_path, script) || pt_log_start() || start_workers(&k))
     goto out;
   k.watchdog = pt_watchdog_start(k.workers, k.nworkers, cfg->watchdog_warn, cfg->watchdog_abort);
   if (!k.watchdog)

@@ -48,7 +48,7 @@ static void raise_file_limit(const pt_config *cfg) {
 int pt_process_begin(pt_process *p, const pt_config *cfg, const pt_overrides *over) {
   const char *path = over->pid_file ? over->pid_file : cfg->pid_file;
   char err[512];
-  *p = (pt_process){.foreground = over->foreground};
+  *p = (pt_process){.foreground = over->foreground, .log = over->error_log ? over->error_log : cfg->log_to};
   raise_file_limit(cfg);
   if (over->upgrade) { /* it is the other's until it has been replaced */
     p->next_pid_file = path;
@@ -82,7 +82,7 @@ static void give_run_dir(const pt_config *cfg) {
     pt_warn("start", "%s stays root's: %s", dir, strerror(errno));
 }
 
-int pt_process_settle(const pt_config *cfg, const char *lua_path, const pt_script *script) {
+int pt_process_settle(const pt_process *p, const pt_config *cfg, const char *lua_path, const pt_script *script) {
   char err[256];
   if (!cfg->user)
     return 0;
@@ -96,6 +96,8 @@ int pt_process_settle(const pt_config *cfg, const char *lua_path, const pt_scrip
     pt_info("start", "running as user \"%s\" (uid %u, gid %u), without capabilities", cfg->user, (unsigned)getuid(),
             (unsigned)getgid());
     try_reload(cfg, lua_path, script);
+    if (*p->log == '/' && access(p->log, W_OK))
+      pt_warn("start", "user \"%s\" may not write %s: it stays open, but SIGUSR1 will not open it again", cfg->user, p->log);
   }
   return 0;
 }
@@ -116,18 +118,31 @@ void pt_process_take_over(pt_process *p, pid_t from) {
   pt_process_ready(p);
 }
 
+/* A daemon leaves its terminal, and whatever else its stderr was. */
+static void keep_log(void) {
+  if (!pt_log_on_stderr() || pt_daemon_keeps_stderr())
+    return;
+  pt_info("start", "a daemon leaves its terminal: the log goes on in syslog");
+  pt_log_flush(1000);
+  if (pt_log_to("syslog"))
+    pt_warn("start", "there is no syslog, the log ends here: --error-log PATH or log.to keeps it");
+}
+
+void pt_process_release(pt_process *p) {
+  if (p->foreground < 0)
+    return;
+  keep_log();
+  pt_log_flush(1000);
+  pt_daemon_ready(p->foreground);
+  p->foreground = -1;
+}
+
 void pt_process_ready(pt_process *p) {
   if (p->ready)
     return;
   p->ready = true;
   pt_notify("READY=1\nSTATUS=serving");
-  if (p->foreground >= 0 && pt_log_on_stderr() && !pt_daemon_keeps_stderr())
-    pt_warn("start", "the log ends here: a daemon has left its terminal; --error-log PATH or log.to keeps it");
-  if (p->foreground >= 0) {
-    pt_log_flush(1000);
-    pt_daemon_ready(p->foreground);
-  }
-  p->foreground = -1;
+  pt_process_release(p);
 }
 
 void pt_process_reloading(void) {

@@ -26,6 +26,6 @@ local text = read "src/cli_options.h":gsub("/%*.-%*/", ""):gsub("%f[^\n%z]#[^\n]
 -- An option's id is a name that Lua does not know.
 setfenv(assert(loadstring(text, "=src/cli_options.h")), setmetatable(calls, { __index = function(_, id) return id end }))()
 
-M.version = read "src/cli.h":match '#define PT_VERSION "(.-)"'
+M.version = assert(read "src/base/version.h":match '#define PT_VERSION "(.-)"')
 
 return M

@@ -49,9 +49,9 @@ up_to_date() {
 up_to_date tools/docs.sh --check | check "generated documentation is up to date"
 if grep -qs -- '--check' tools/gen_commands.py; then up_to_date tools/gen_commands.py --check; fi | check "command table is up to date"
 {
-  own=$(sed -n 's/^#define PT_VERSION "\(.*\)"/\1/p' src/cli.h)
+  own=$(sed -n 's/^#define PT_VERSION "\(.*\)"/\1/p' src/base/version.h)
   package=$(sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
-  [ "$own" = "$package" ] || echo "src/cli.h says $own, debian/changelog $package"
+  [ "$own" = "$package" ] || echo "src/base/version.h says $own, debian/changelog $package"
   # What deps.sh installs for a build, but for what every Debian that builds packages has.
   needs=$(sed -n '/^build() {/,/^}/s/^ *need //p' tools/deps.sh | tr ' ' '\n' | grep -vxE 'gcc|make|libc6-dev' | sort)
   wants=$(sed -n 's/^Build-Depends: debhelper-compat (= 13), //p' debian/control | sed 's/, /\n/g' | sort)

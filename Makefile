@@ -12,7 +12,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
 FLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) -Isrc -I/usr/include/luajit-2.1 -I/usr/include/libbson-1.0 -MMD -MP
 ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
-LIBS := -lev -lluajit-5.1 -lbson-1.0 -lssl -lcrypto -lsnappy -lz -lzstd -lpthread -lm -ldl
+LIBS := -lev -lluajit-5.1 -lmicrohttpd -lbson-1.0 -lssl -lcrypto -lsnappy -lz -lzstd -lpthread -lm -ldl
 LUA := $(wildcard lua/puerta/*.lua lua/puerta/*/*.lua)
 TOP := $(wildcard src/*.c)
 SRC := $(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/core/*/*.c src/script/*.c)

@@ -12,7 +12,7 @@ need() { for p in "$@"; do installed "$p" || packages="$packages $p"; done; }
 need_command() { command -v "$1" >/dev/null || packages="$packages $2"; }
 
 build() {
-  need gcc make libc6-dev libev-dev libluajit-5.1-dev luajit libssl-dev libbson-dev libsnappy-dev zlib1g-dev libzstd-dev
+  need gcc make libc6-dev libev-dev libmicrohttpd-dev libluajit-5.1-dev luajit libssl-dev libbson-dev libsnappy-dev zlib1g-dev libzstd-dev
 }
 servers() {
   need_command redis-server redis-server
@@ -73,12 +73,12 @@ fi
 # The clients that the tests use, pinned, in the build directory.
 python_clients() {
   pinned="$(cat tests/requirements.txt)"
-  [ "$(cat "$dir/venv/.pinned" 2>/dev/null)" != "$pinned" ] || return 0
+  [ "$(cat "$dir/venv/.installed" 2>/dev/null)" != "$pinned" ] || return 0
   echo "installing into $dir/venv:" $pinned
   mkdir -p "$dir"
-  python3 -m venv --clear "$dir/venv"
+  [ -x "$dir/venv/bin/pip" ] || python3 -m venv --clear "$dir/venv"
   "$dir/venv/bin/pip" install -q --disable-pip-version-check -r tests/requirements.txt
-  echo "$pinned" >"$dir/venv/.pinned"
+  echo "$pinned" >"$dir/venv/.installed"
 }
 
 # The newest MongoDB driver and mongosh need Node 20.19 or 22.12, Debian 12 has 18: there a newer one comes from npm beside them.

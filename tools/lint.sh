@@ -30,6 +30,7 @@ includes() { grep -rn --include='*.[ch]' '#include "' "src/$1" | grep -vE "#incl
   includes script 'base|wire|net|core|script'
 } | check "dependency direction"
 grep -nE '#include <(lua|lauxlib|lualib|luajit)' src/**/*.[ch] | grep -v '^src/script/' | check "lua.h only in src/script"
+grep -nE '#include <microhttpd' src/**/*.[ch] | grep -v '^src/core/admin' | check "libmicrohttpd only in core/admin"
 grep -nE '#include <openssl/' src/**/*.[ch] | grep -vE '^src/(net/tls|base/hash|core/local_auth)' | check "OpenSSL only in net/tls, base/hash and core/local_auth"
 # Workers' files: what is logged there can be brought about by a client or a backend at will.
 grep -nE '\bpt_(debug|info|warn|error|log)\(' src/net/*.c src/core/mongo/*.c \

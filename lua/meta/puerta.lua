@@ -21,6 +21,7 @@
 ---@field watchdog? puerta.watchdog what happens when a policy does not come back
 ---@field max_connections? integer clients at once, of all listeners; 0: as many as files may be open
 ---@field accept_rate? integer new clients a second, of all listeners; 0: no limit. More of them wait in the kernel's queue
+---@field admin? puerta.admin an HTTP server for operators: metrics, status, reload; `{}` is enough. See below
 ---@field listeners (puerta.mongodb|puerta.redis)[] what puerta listens for; their number, order and kind need a restart, most of their options do not
 
 ---@class puerta.upgrade
@@ -30,6 +31,11 @@
 ---@field level? "debug"|"info"|"warn"|"error" the least important lines to show
 ---@field format? "text"|"json" lines for people, or a JSON object a line
 ---@field to? string `"stderr"`, `"syslog"`, `"journald"` (both with `:/path` for another socket than the usual), or a file, relative to the configuration; SIGUSR1 opens it again
+
+---@class puerta.admin
+---@field bind? string `/run/puerta`, `$XDG_RUNTIME_DIR/puerta` or `/tmp/puerta-UID` is the run directory; an address that is not loopback needs `token`
+---@field token? string|puerta.secret asked for as `Authorization: Bearer ...`, but for `/healthz` and `/readyz`
+---@field slow? string requests that take so long are remembered for `/slowlog`, their keys are not; `"0s"`: none
 
 ---@class puerta.watchdog
 ---@field warn? string a policy call that lasts so long is logged

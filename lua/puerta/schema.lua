@@ -39,6 +39,28 @@ local upgrade = shape.group {
   },
 }
 
+-- Whoever reaches the server may end puerta: beyond this machine only those who know the token.
+local function guarded(admin, at)
+  local host = admin.bind and admin.bind.host
+  admin.line = at.line
+  if admin.token and admin.token:find "[^%w%p]" then at:key("token"):fail "expected letters, digits and punctuation: it stands in a header" end
+  if host and not admin.token and not (host:find "^127%." or host == "::1") then
+    at:key("bind"):fail "expected option token with an address that is not loopback"
+  end
+end
+
+local admin = shape.group {
+  editor = "puerta.admin",
+  options = {
+    { "bind", type = types.admin_bind(9901), restart = true, default_doc = "`unix:` admin.sock in the run directory",
+      doc = "`/run/puerta`, `$XDG_RUNTIME_DIR/puerta` or `/tmp/puerta-UID` is the run directory; an address that is not loopback needs `token`" },
+    { "token", type = types.secret(256), doc = "asked for as `Authorization: Bearer ...`, but for `/healthz` and `/readyz`" },
+    { "slow", type = types.short_duration({ "100us", "1h" }, "100ms", true), default = "100ms",
+      doc = 'requests that take so long are remembered for `/slowlog`, their keys are not; `"0s"`: none' },
+  },
+  rule = guarded,
+}
+
 local wildcard = { ["0.0.0.0"] = true, ["::"] = true }
 
 -- Two listeners cannot share an address or a name.
@@ -67,7 +89,6 @@ local listeners = shape.constructed { redis = redis.listener, mongodb = mongodb.
 
 local config = shape.group {
   editor = "puerta.config.options",
-  not_yet = { admin = true },
   options = {
     { "workers", type = types.integer(0, 256), default = 0, restart = true, doc = "threads that serve clients; 0: one per core" },
     { "daemon", type = types.boolean(), default = false, restart = true, doc = "serve in the background, as with `-d`" },
@@ -84,6 +105,8 @@ local config = shape.group {
     { "max_connections", type = types.integer(0, 10000000), default = 0, doc = "clients at once, of all listeners; 0: as many as files may be open" },
     { "accept_rate", type = types.integer(0, 1000000), default = 0,
       doc = "new clients a second, of all listeners; 0: no limit. More of them wait in the kernel's queue" },
+    { "admin", type = admin, restart = true, -- but what is hot in it
+      doc = "an HTTP server for operators: metrics, status, reload; `{}` is enough. See below" },
     { "listeners", type = shape.list(listeners, 256, "{ puerta.redis { ... } }"), required = true, restart = true, -- but what is hot in them
       doc = "what puerta listens for; their number, order and kind need a restart, most of their options do not" },
   },
@@ -98,6 +121,7 @@ local groups = {
   { "puerta.config", config, doc = "The whole. A configuration file returns it." },
   { "upgrade", upgrade, doc = "In `puerta.config`." },
   { "log", log, doc = "In `puerta.config`." },
+  { "admin", admin, doc = "In `puerta.config`. The server lists its paths at `/help`." },
   { "watchdog", watchdog, doc = "In `puerta.config`." },
 }
 for _, kind in ipairs { redis, mongodb, listener, tls } do

@@ -8,6 +8,8 @@ local value = require "puerta.value"
 
 local M = {}
 
+local SOCKET_PATH = 100 -- the kernel takes 107; the socket is made under a longer name first
+
 -- parse(v) -> value, or nil, what was expected, a hint
 local function scalar(t, parse)
   function t.check(v, at)
@@ -157,6 +159,19 @@ end
 function M.bind(port) return address_type('"address:port"; `*` is every IPv4 address', port, address.parse_bind) end
 --- Whom to connect to.
 function M.peer(port) return address_type('"host:port"', port, address.parse_peer) end
+
+--- Where operators' requests are served: { host =, port = }, or { path = } of a unix socket.
+function M.admin_bind(port)
+  local t = { name = '"address:port" or "unix:/path"', editor = "string" }
+  function t.show(a) return value.quote(a.path and "unix:" .. a.path or address.format(a)) end
+  return scalar(t, function(v)
+    if type(v) ~= "string" then return nil, 'expected "address:port" or "unix:/path"' end
+    local path = v:match "^unix:(.*)$"
+    if not path then return address.parse_bind(v, port) end
+    if path:find "^/" and #path <= SOCKET_PATH and not path:find "%c" then return { path = path } end
+    return nil, ("expected an absolute path of up to %d bytes after unix:"):format(SOCKET_PATH)
+  end)
+end
 
 --- A range of addresses, { host =, bits = }.
 function M.range()

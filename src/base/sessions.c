@@ -385,6 +385,19 @@ size_t pt_sessions_pinned(pt_sessions *t, uint32_t backend) {
   return backend < PT_SESSION_BACKENDS ? atomic_load(&t->table->pinned[backend]) : 0;
 }
 
+void pt_sessions_by_backend(pt_sessions *t, uint32_t (*counts)[PT_SESSION_KINDS]) {
+  for (unsigned k = 0; k < SHARDS; k++) {
+    shard *s = &t->shards[k];
+    pt_shard_lock(t, s);
+    for (uint32_t i = FIRST; i < s->head->n; i++) {
+      const node *x = &s->nodes[i];
+      if (x->kind < PT_SESSION_KINDS && x->backend < PT_SESSION_BACKENDS)
+        counts[x->backend][x->kind]++;
+    }
+    pt_shard_unlock(s);
+  }
+}
+
 pt_sessions_stats pt_sessions_stat(pt_sessions *t) {
   pt_sessions_stats sum = {0};
   for (unsigned k = 0; k < SHARDS; k++) {

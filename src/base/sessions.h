@@ -91,6 +91,9 @@ typedef struct pt_sessions_stats {
   uint64_t repaired; /* shards found in the middle of a call of a killed process */
 } pt_sessions_stats;
 pt_sessions_stats pt_sessions_stat(pt_sessions *t);
+/* Counts the entries of each backend and kind into counts[PT_SESSION_BACKENDS], which the caller has zeroed. Looks at all entries, a shard after the
+ * other: for people, now and then. */
+void pt_sessions_by_backend(pt_sessions *t, uint32_t (*counts)[PT_SESSION_KINDS]);
 /* Frees what has timed out, at most a shard a call; called now and then by the control thread. */
 void pt_sessions_sweep(pt_sessions *t, uint64_t now_ms);
 

@@ -72,6 +72,4 @@ void pt_batch_dispatch(pt_batch *b) {
     if (b->at[i].owned)
       pt_chunk_unref(b->at[i].chunk);
   }
-  atomic_store_explicit(&s->worker->n.requests, atomic_load_explicit(&s->worker->n.requests, memory_order_relaxed) + n,
-                        memory_order_relaxed);
 }

@@ -64,6 +64,7 @@ static pt_client *client_new(pt_service *s, int fd, uint64_t id, pt_source *sour
   c->since = c->last = w->now;
   c->flags = s->lc->nusers ? 0 : PT_CLIENT_AUTHED;
   pt_conn_open(&c->conn, w->loop, fd, EV_READ, on_io, c);
+  pt_count(&s->meter.accepted);
   return c;
 }
 
@@ -142,6 +143,7 @@ void pt_client_close(pt_client *c, const char *reason) {
   w->free_client = c->index + 1;
   pt_worker_left(w, c->svc->index, c->source);
   pt_count(&w->n.closed);
+  pt_count(&c->svc->meter.closed);
 }
 
 /* ---- the worker's lists ---- */

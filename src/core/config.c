@@ -81,6 +81,10 @@ void pt_config_unref(pt_config *c) {
   for (unsigned i = 0; i < c->nlisteners; i++)
     free_listener(&c->listeners[i]);
   free(c->listeners);
+  free(c->admin.path);
+  free(c->admin.bind.host);
+  free_secret(c->admin.token);
+  free(c->admin.where);
   free(c->file);
   free(c->pid_file);
   free(c->upgrade_socket);
@@ -111,6 +115,10 @@ static const char *listener_diff(const pt_listener_config *was, const pt_listene
   return NULL;
 }
 
+static bool same_admin(const pt_admin_config *a, const pt_admin_config *b) {
+  return a->on == b->on && !differ(a->path, b->path) && !differ(a->bind.host, b->bind.host) && a->bind.port == b->bind.port;
+}
+
 static const char *top_diff(const pt_config *was, const pt_config *is) {
   if (was->workers != is->workers)
     return "workers";
@@ -124,6 +132,8 @@ static const char *top_diff(const pt_config *was, const pt_config *is) {
     return "group";
   if (differ(was->user, is->user))
     return "user";
+  if (!same_admin(&was->admin, &is->admin))
+    return "admin";
   return was->nlisteners != is->nlisteners ? "listeners" : NULL;
 }
 

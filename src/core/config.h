@@ -148,6 +148,16 @@ typedef enum pt_log_format {
   PT_LOG_JSON
 } pt_log_format;
 
+/* The admin server, for metrics, status and commands of operators. */
+typedef struct pt_admin_config {
+  bool on;
+  char *path; /* a unix socket; NULL: bind counts, or, without one, admin.sock in the run directory */
+  pt_hostport bind; /* host NULL: none */
+  char *token; /* NULL: none is asked for */
+  uint64_t slow; /* us: requests that take so long are remembered, 0: none; "100ms" */
+  char *where; /* file:line */
+} pt_admin_config;
+
 typedef struct pt_config {
   atomic_uint refs;
   uint64_t generation; /* set by the publisher */
@@ -166,6 +176,7 @@ typedef struct pt_config {
   uint64_t watchdog_warn; /* ms, "100ms" */
   uint64_t watchdog_abort; /* ms, "2s", 0: never */
   unsigned max_connections, accept_rate; /* of all listeners; 0: no limit */
+  pt_admin_config admin;
   pt_listener_config *listeners;
   unsigned nlisteners;
 } pt_config;

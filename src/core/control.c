@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/admin.h"
 #include "core/config_tls.h"
 #include "core/door.h"
 #include "core/giver.h"
@@ -47,6 +49,10 @@ struct pt_control {
   ev_signal hup, usr1, term, intr, quit;
   ev_timer grace, ended;
   bool ready, draining, stopping, failed;
+  pt_admin *admin; /* NULL: none */
+  pt_tally tally;
+  uint64_t started; /* ns */
+  FILE *why; /* during a reload that somebody waits for: the reasons why it fails; else NULL */
 };
 
 /* A cluster that cannot be reached: from now on clients hear so instead of waiting. */
@@ -65,6 +71,7 @@ static void on_grace(struct ev_loop *loop, ev_timer *t, int events) {
 
 static void drain(pt_control *k, uint64_t ms);
 static void stop(pt_control *k);
+static int start_admin(pt_control *k);
 
 static void on_given(void *arg) { drain(arg, 0); }
 
@@ -104,12 +111,15 @@ static void on_begin(void *arg, const pt_heritage *h) {
   count_on(k, h->counters);
   pt_doors_wake(&k->doors);
   pt_process_take_over(&k->process, pt_taker_pid(k->taker));
+  start_admin(k);
   pt_info("ready", "serving with %u worker%s, upgrade %u", k->nworkers, k->nworkers == 1 ? "" : "s", k->upgrades);
 }
 
 static void on_predecessor_ended(void *arg) {
   pt_control *k = arg;
   pt_subjects_abandon(&k->subjects);
+  if (!k->admin)
+    start_admin(k); /* its address is free now */
   pt_taker_free(k->taker);
   k->taker = NULL;
   wait_for_heir(k);
@@ -155,6 +165,18 @@ static void on_news(void *arg, unsigned listener) {
 
 /* ---- policies and reload ---- */
 
+/* What is wrong with a configuration, one line: for the log and for who has asked for the reload. */
+static __attribute__((format(printf, 3, 4))) void complain(const pt_control *k, const char *event, const char *fmt, ...) {
+  char text[1024];
+  va_list args;
+  va_start(args, fmt);
+  vsnprintf(text, sizeof text, fmt, args);
+  va_end(args);
+  pt_error(event, "%s", text);
+  if (k->why)
+    fprintf(k->why, "%s\n", text);
+}
+
 /* One policy for each listener. NULL: it has been logged why. */
 static pt_listener_policy *make_policies(pt_control *k, const pt_config *cfg) {
   pt_listener_policy *p = calloc(cfg->nlisteners, sizeof *p);
@@ -166,7 +188,7 @@ static pt_listener_policy *make_policies(pt_control *k, const pt_config *cfg) {
     else
       p[i].route = !strcmp(pc->name, "c") ? pt_policy_c() : k->script->policy(pc, k->lua_path, err, sizeof err);
     if (!p[i].route && !p[i].affinity) {
-      pt_error("policy", "%s", err);
+      complain(k, "policy", "%s", err);
       pt_policies_free(p, cfg->nlisteners);
       return NULL;
     }
@@ -182,11 +204,12 @@ static void apply_overrides(const pt_overrides *over, pt_config *cfg) {
 
 /* was: the configuration before, NULL: none; what is open stays open, since the user puerta has become need not be able to open it again. 0, or it has been
  * said why the log cannot go there. */
-static int open_log(const pt_overrides *over, const pt_config *cfg, const pt_config *was) {
+static int open_log(const pt_control *k, const pt_config *cfg, const pt_config *was) {
+  const pt_overrides *over = k->over;
   const char *to = over->error_log ? over->error_log : cfg->log_to;
   int e = was && (over->error_log || !strcmp(was->log_to, to)) ? 0 : pt_log_to(to);
   if (e)
-    pt_error("log", "cannot log to %s: %s", to, strerror(-e));
+    complain(k, "log", "cannot log to %s: %s", to, strerror(-e));
   return e;
 }
 
@@ -199,26 +222,27 @@ static void on_usr1(struct ev_loop *loop, ev_signal *s, int events) {
     pt_info("log", "opened again");
 }
 
-static void log_errors(char *errors) {
+static void log_errors(const pt_control *k, char *errors) {
   for (char *line = errors ? strtok(errors, "\n") : NULL; line; line = strtok(NULL, "\n"))
-    pt_error("config", "%s", line);
+    complain(k, "config", "%s", line);
   free(errors);
 }
 
-/* Everything that can fail is done before anything is handed out. */
-static void publish(pt_control *k, pt_config *cfg) {
+/* Everything that can fail is done before anything is handed out. 0 or -1. */
+static int publish(pt_control *k, pt_config *cfg) {
   pt_listener_policy **sets = calloc(k->nworkers, sizeof *sets);
   pt_msg **msgs = calloc(k->nworkers, sizeof(pt_msg *));
   unsigned made = 0;
+  int e = -1;
   if (sets && msgs)
     while (made < k->nworkers && (msgs[made] = calloc(1, sizeof **msgs)) && (sets[made] = make_policies(k, cfg)))
       made++;
-  if (made < k->nworkers || open_log(k->over, cfg, k->cfg)) {
+  if (made < k->nworkers || open_log(k, cfg, k->cfg)) {
     for (unsigned i = 0; i <= made && msgs && i < k->nworkers; i++) {
       free(msgs[i]);
       pt_policies_free(sets ? sets[i] : NULL, cfg->nlisteners);
     }
-    pt_error("reload", "configuration not applied; generation %llu serves on", (unsigned long long)k->cfg->generation);
+    complain(k, "reload", "configuration not applied; generation %llu serves on", (unsigned long long)k->cfg->generation);
     pt_config_unref(cfg);
     goto out;
   }
@@ -234,39 +258,50 @@ static void publish(pt_control *k, pt_config *cfg) {
   pt_watchdog_limits(k->watchdog, cfg->watchdog_warn, cfg->watchdog_abort);
   pt_config_unref(k->cfg);
   k->cfg = cfg;
+  e = 0;
   pt_info("reload", "generation %llu serves", (unsigned long long)cfg->generation);
 out:
   free(sets);
   free(msgs);
+  return e;
 }
 
-static void reload(pt_control *k) {
+/* 0 or -1. */
+static int load_again(pt_control *k) {
   pt_config *cfg = NULL;
   char *errors = NULL, why[256];
   if (k->script->load(k->cfg->file, k->lua_path, &cfg, &errors)) {
-    log_errors(errors);
-    pt_error("reload", "configuration not applied; generation %llu serves on", (unsigned long long)k->cfg->generation);
-    return;
+    log_errors(k, errors);
+    complain(k, "reload", "configuration not applied; generation %llu serves on", (unsigned long long)k->cfg->generation);
+    return -1;
   }
   if (k->over->workers >= 0)
     cfg->workers = (unsigned)k->over->workers;
   if (pt_config_restart_diff(k->cfg, cfg, why, sizeof why)) {
-    pt_error("reload", "%s can only change with a restart; configuration not applied, generation %llu serves on", why,
+    complain(k, "reload", "%s can only change with a restart; configuration not applied, generation %llu serves on", why,
              (unsigned long long)k->cfg->generation);
     pt_config_unref(cfg);
-    return;
+    return -1;
   }
-  publish(k, cfg);
+  return publish(k, cfg);
+}
+
+/* why: who waits for it hears why it failed; NULL: nobody. */
+static int reload(pt_control *k, FILE *why) {
+  k->why = why;
+  pt_process_reloading();
+  int e = load_again(k);
+  pt_process_reloaded(&k->process, k->cfg->generation);
+  k->why = NULL;
+  *(e ? &k->tally.reloads_failed : &k->tally.reloads) += 1;
+  return e;
 }
 
 static void on_hup(struct ev_loop *loop, ev_signal *s, int events) {
   (void)loop, (void)events;
   pt_control *k = s->data;
-  if (k->draining)
-    return;
-  pt_process_reloading();
-  reload(k);
-  pt_process_reloaded(&k->process, k->cfg->generation);
+  if (!k->draining)
+    reload(k, NULL);
 }
 
 /* ---- ending ---- */
@@ -332,6 +367,41 @@ static void on_quit(struct ev_loop *loop, ev_signal *s, int events) {
   pt_control *k = s->data;
   if (k->draining || !pt_giver_go(k->giver))
     drain(k, k->cfg->drain_timeout);
+}
+
+/* ---- what the admin server asks ---- */
+
+static void admin_look(void *arg, pt_survey *out) {
+  pt_control *k = arg;
+  k->tally.upgrades = k->upgrades;
+  *out = (pt_survey){.cfg = k->cfg,
+                     .workers = k->workers,
+                     .nworkers = k->nworkers,
+                     .subjects = &k->subjects,
+                     .doors = &k->doors,
+                     .tally = k->tally,
+                     .started = k->started,
+                     .ready = k->ready,
+                     .draining = k->draining};
+}
+
+static int admin_reload(void *arg, FILE *why) {
+  pt_control *k = arg;
+  if (!k->draining)
+    return reload(k, why);
+  fputs("draining: nothing is reloaded any more\n", why);
+  return -1;
+}
+
+static void admin_drain(void *arg) {
+  pt_control *k = arg;
+  if (!k->draining)
+    drain(k, k->cfg->drain_timeout);
+}
+
+static int start_admin(pt_control *k) {
+  const pt_admin_hooks hooks = {.arg = k, .look = admin_look, .reload = admin_reload, .drain = admin_drain};
+  return k->cfg->admin.on && !(k->admin = pt_admin_start(k->loop, k->cfg, &hooks)) ? -1 : 0;
 }
 
 /* ---- starting ---- */
@@ -401,10 +471,11 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
       .cfg = cfg, .lua_path = lua_path, .script = script, .over = over, .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
   int code = 1;
   cfg->generation = 1;
+  k.started = pt_now_ns();
   apply_overrides(over, cfg);
   signal(SIGPIPE, SIG_IGN);
   k.subjects = (pt_subjects){.loop = k.loop, .news = on_news, .arg = &k};
-  if (!k.loop || open_log(over, cfg, NULL) || pt_process_begin(&k.process, cfg, over))
+  if (!k.loop || open_log(&k, cfg, NULL) || pt_process_begin(&k.process, cfg, over))
     goto out;
   ev_timer_init(&k.grace, on_grace, GRACE_MS / 1000., 0.);
   ev_timer_init(&k.ended, on_ended, 0.005, 0.005);
@@ -414,7 +485,7 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   watch_signal(&k, &k.term, on_term, SIGTERM);
   watch_signal(&k, &k.intr, on_int, SIGINT);
   watch_signal(&k, &k.quit, on_quit, SIGQUIT);
-  if (take_over(&k) || pt_doors_open(&k.doors, k.loop, cfg, pt_taker_heritage(k.taker)) ||
+  if (take_over(&k) || pt_doors_open(&k.doors, k.loop, cfg, pt_taker_heritage(k.taker)) || (!k.taker && start_admin(&k)) ||
       pt_process_settle(&k.process, cfg, lua_path, script) || pt_log_start() || start_workers(&k))
     goto out;
   k.watchdog = pt_watchdog_start(k.workers, k.nworkers, cfg->watchdog_warn, cfg->watchdog_abort);
@@ -429,6 +500,7 @@ out:
   pt_doors_close(&k.doors);
   if (!k.stopping && code)
     tell_workers(&k, PT_MSG_STOP, 0);
+  pt_admin_stop(k.admin);
   pt_watchdog_stop(k.watchdog);
   if (!code)
     sum_up(&k);

@@ -27,6 +27,7 @@ struct pt_fanout {
   uint8_t kind; /* pt_fan */
   uint32_t nkeys, nparts, left;
   uint64_t bytes; /* of replies so far */
+  uint32_t born; /* us */
   part *parts;
   uint16_t *part_of; /* [nkeys] */
 };
@@ -178,6 +179,7 @@ int pt_fan_start(pt_batch *b, const pt_command *cmd, const pt_arg *args, uint32_
                    .nkeys = nkeys,
                    .nparts = nparts,
                    .left = nparts,
+                   .born = w->now_us,
                    .parts = parts,
                    .part_of = part_of};
   for (uint32_t k = 0, gen = f->gen; k < nparts && f->gen == gen; k++) {
@@ -328,6 +330,7 @@ void pt_fan_reply(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off, uin
       pt_client_fail(c, e == -ENOMEM ? PT_E_MEMORY : PT_E_UNREAD,
                      e == -ENOMEM ? "out of memory" : "its reply is larger than client_buffer");
   } else if (last && --f->left == 0) {
+    pt_histogram_add(&c->svc->meter.latency[PT_WORK_FAN], w->now_us - f->born, 1);
     merge(w, f);
     fan_end(w, f);
   }

@@ -22,6 +22,7 @@ void pt_link_init(pt_link *l, pt_upstream *up, unsigned proto) {
   l->up = up;
   l->proto = (uint8_t)proto;
   l->conn.io.fd = -1;
+  l->run_stamp = PT_NO_STAMP;
 }
 
 void pt_link_free(pt_link *l) {
@@ -44,13 +45,17 @@ void pt_link_free(pt_link *l) {
 
 static int fifo_grow(pt_link *l) {
   uint32_t cap = l->fifo ? (l->fmask + 1) * 2 : FIFO_MIN;
-  pt_owner *fifo = malloc(cap * sizeof *fifo);
+  pt_owner *fifo = malloc(cap * (sizeof *fifo + sizeof *l->stamps));
   if (!fifo)
     return -ENOMEM;
-  for (uint32_t i = l->fhead; i != l->ftail; i++)
+  uint32_t *stamps = (uint32_t *)(fifo + cap);
+  for (uint32_t i = l->fhead; i != l->ftail; i++) {
     fifo[i & (cap - 1)] = l->fifo[i & l->fmask];
+    stamps[i & (cap - 1)] = l->stamps[i & l->fmask];
+  }
   free(l->fifo);
   l->fifo = fifo;
+  l->stamps = stamps;
   l->fmask = cap - 1;
   return 0;
 }
@@ -66,9 +71,11 @@ static inline int fifo_room(pt_link *l, uint32_t n) {
 }
 
 static inline void fifo_put(pt_link *l, pt_owner who, uint32_t len) {
+  pt_worker *w = l->up->svc->worker;
   who.len = len;
-  l->fifo[l->ftail++ & l->fmask] = who;
-  l->up->svc->worker->inflight++;
+  l->fifo[l->ftail & l->fmask] = who;
+  l->stamps[l->ftail++ & l->fmask] = w->now_us;
+  w->inflight++;
 }
 
 int pt_link_write_later(pt_link *l) {
@@ -218,8 +225,10 @@ void pt_link_cut(pt_link *l, const char *reason) {
   char name[PT_UPSTREAM_NAME];
   pt_conn_close(&l->conn, w->loop);
   l->incarnation++;
+  pt_link_end_run(l);
   /* Taken off the link first: what becomes of the requests may put new ones on it. */
   pt_owner *fifo = l->fifo;
+  const uint32_t *stamps = l->stamps;
   uint32_t head = l->fhead, tail = l->ftail, mask = l->fmask;
   uint64_t sent = l->sent;
   pt_segq log = l->log;
@@ -240,6 +249,7 @@ void pt_link_cut(pt_link *l, const char *reason) {
   w->inflight -= tail - head;
   for (; head != tail; head++) {
     pt_owner who = fifo[head & mask];
+    l->run_us = w->now_us - stamps[head & mask];
     bool written = who.len <= sent;
     sent -= written ? who.len : sent;
     if (begun)

@@ -36,6 +36,10 @@ void pt_link_read(pt_link *l);
 
 /* Cuts the connection; every waiting request goes to pt_retry_on_loss, oldest first. */
 void pt_link_cut(pt_link *l, const char *reason);
+/* The request put there last has waited since an earlier moment (us). */
+static inline void pt_link_backdate(pt_link *l, uint32_t stamp) { l->stamps[(l->ftail - 1) & l->fmask] = stamp; }
+/* Adds those that were answered last to the histograms (link_reply.c). */
+void pt_link_end_run(pt_link *l);
 /* On a period of request_timeout / PT_LINK_TICKS: cuts a link that is late in connecting, or whose oldest request is. */
 void pt_link_tick(pt_link *l);
 

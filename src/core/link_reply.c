@@ -41,14 +41,6 @@ static bool greeted(pt_link *l, const uint8_t *p, size_t n) {
   return l->state != PT_LINK_CLOSED;
 }
 
-/* The oldest request has its whole reply. Its bytes stay in the log until settle, which drops those of many at once. */
-static inline void pop(pt_link *l, uint32_t len) {
-  l->fhead++;
-  l->begun = false;
-  l->answered += len;
-  l->up->svc->worker->inflight--;
-}
-
 static void settle(pt_link *l) {
   if (!l->answered)
     return;
@@ -57,25 +49,82 @@ static void settle(pt_link *l) {
   l->answered = 0;
 }
 
+/* Those whose whole reply has come and who have waited equally long: into the histograms of their classes and of the node. Fans and retry objects
+ * are answered elsewhere; what we ask for ourselves does not count. */
+void pt_link_end_run(pt_link *l) {
+  if (l->run_stamp == PT_NO_STAMP)
+    return;
+  pt_meter *m = &l->up->svc->meter;
+  unsigned bucket = pt_histogram_bucket(l->run_us);
+  uint32_t n = 0, us = l->run_us, *run = l->run;
+  l->run_stamp = PT_NO_STAMP;
+  for (unsigned c = PT_WORK_OTHER; c <= PT_WORK_WRITE; c++) {
+    if (run[c])
+      pt_histogram_put(&m->latency[c], bucket, us, run[c]);
+    n += run[c] + run[PT_KIND_FAN << 2 | c] + run[PT_KIND_RETRY << 2 | c];
+  }
+  memset(l->run, 0, sizeof l->run);
+  if (n && l->up->meter)
+    pt_histogram_put(&l->up->meter->latency, bucket, us, n);
+}
+
+static inline void begin_run(pt_link *l, uint32_t stamp) {
+  const pt_worker *w = l->up->svc->worker;
+  if (l->run_stamp != PT_NO_STAMP)
+    pt_link_end_run(l);
+  l->run_stamp = stamp;
+  l->run_us = w->now_us - stamp;
+  l->run_slow = l->run_us >= w->slow_us;
+}
+
+/* The oldest request, which has just been answered, at the front of the log. */
+static __attribute__((noinline)) void note_slow(pt_link *l, uint32_t len) {
+  char name[PT_UPSTREAM_NAME];
+  int slot = -1;
+  settle(l);
+  const pt_command *cmd = l->discard ? NULL : pt_retry_look(&l->log, len, &slot);
+  pt_meter_slow(&l->up->svc->meter,
+                cmd          ? cmd->name
+                : l->discard ? "(streamed)"
+                             : "(unknown)",
+                slot, pt_upstream_name(l->up, name), l->run_us);
+}
+
+/* The oldest request has its whole reply. Its bytes stay in the log until settle, which drops those of many at once. */
+static inline void pop(pt_link *l, uint32_t len) {
+  l->fhead++;
+  l->begun = false;
+  l->answered += len;
+  l->up->svc->worker->inflight--;
+}
+
 /* One reply, or a part of one, of used bytes. False: the link was cut. */
 static bool pass_on(pt_link *l, pt_chunk *c, uint32_t off, uint32_t used, bool last) {
   pt_worker *w = l->up->svc->worker;
   uint32_t incarnation = l->incarnation;
   pt_owner who = l->fifo[l->fhead & l->fmask];
+  uint32_t stamp = l->stamps[l->fhead & l->fmask];
+  if (stamp != l->run_stamp)
+    begin_run(l, stamp);
   bool error = !l->begun && last && c->data[off] == '-' && who.kind != PT_KIND_INTERNAL;
   if (error)
     settle(l);
   if (error && pt_retry_on_error(l, who, c->data + off, used)) {
     if (l->incarnation != incarnation)
       return false;
+    who.kind = PT_KIND_RETRY;
   } else {
     l->begun = true;
     pt_reply_to(w, who, c, off, used, last);
     if (l->incarnation != incarnation)
       return false;
   }
-  if (last)
+  if (last) {
+    l->run[who.kind << 2 | who.class]++;
+    if (l->run_slow && who.kind != PT_KIND_INTERNAL)
+      note_slow(l, who.len);
     pop(l, who.len);
+  }
   return true;
 }
 
@@ -157,7 +206,9 @@ void pt_link_read(pt_link *l) {
     else
       memcpy(l->left, c->data + at + have - rest, l->nleft = (uint32_t)rest);
   }
-  if (rest >= 0)
+  if (rest >= 0) {
+    pt_link_end_run(l);
     take_latency(l);
+  }
   pt_chunk_unref(c);
 }

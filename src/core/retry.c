@@ -40,6 +40,7 @@ struct pt_retry {
   unsigned redirects, losses;
   pt_upstream *target; /* NULL: by the slot map; holds a reference */
   uint64_t due, deadline; /* ns */
+  uint32_t born; /* us: when it was first sent, or parked */
   uint32_t delay_ms;
   pt_error error; /* of last */
   char last[200]; /* the error that brought it here, without "-" and CRLF: what the client gets in the end */
@@ -98,6 +99,7 @@ static pt_retry *retry_new(pt_client *c, pt_owner owner, uint32_t seq, int slot)
   uint32_t index = r->index, gen = r->gen;
   *r = (pt_retry){.index = index, .gen = gen + 1, .client = c, .seq = seq, .owner = owner, .slot = slot};
   r->due = w->now;
+  r->born = w->now_us;
   r->deadline = w->now + c->svc->lc->request_timeout * PT_NS_PER_MS;
   list_insert(c, r);
   pt_gate_add(c->svc, slot);
@@ -156,7 +158,7 @@ static pt_client *asker(pt_worker *w, pt_owner who, uint32_t *seq) {
 }
 
 /* What the front of a log holds: command (NULL: unknown) and slot (-1: none). */
-static const pt_command *look(const pt_segq *log, uint32_t len, int *slot) {
+const pt_command *pt_retry_look(const pt_segq *log, uint32_t len, int *slot) {
   uint8_t bytes[PEEK];
   pt_frame f = {0};
   pt_resp_limits lim = {.max_bulk = 1ull << 40, .max_args = PT_RESP_MAX_ARGS};
@@ -196,13 +198,14 @@ static int slot_of(const pt_segq *log, uint32_t len, pt_pool *pool) {
 }
 
 /* The object of a request at the front of log: the one it is, or a new one. NULL: its owner has gone, or no memory (then it is answered). */
-static pt_retry *object(pt_service *s, pt_owner who, const pt_segq *log, const pt_command **cmd) {
+static pt_retry *object(pt_link *l, pt_owner who, const pt_segq *log, const pt_command **cmd) {
+  pt_service *s = l->up->svc;
   pt_worker *w = s->worker;
   int slot;
   if (who.kind == PT_KIND_RETRY) {
     pt_retry *r = lookup(w, who.index, who.gen);
     if (r)
-      *cmd = look(&r->bytes, (uint32_t)r->bytes.bytes, &slot);
+      *cmd = pt_retry_look(&r->bytes, (uint32_t)r->bytes.bytes, &slot);
     return r;
   }
   uint32_t seq;
@@ -212,10 +215,12 @@ static pt_retry *object(pt_service *s, pt_owner who, const pt_segq *log, const p
       pt_fan_cancel(w, who);
     return NULL;
   }
-  *cmd = look(log, who.len, &slot);
+  *cmd = pt_retry_look(log, who.len, &slot);
   if (slot < 0 && *cmd && (*cmd)->keyspec != PT_KEYS_NONE)
     slot = slot_of(log, who.len, &w->pool);
   pt_retry *r = retry_new(c, who, seq, slot);
+  if (r)
+    r->born -= l->run_us;
   if (r && pt_segq_share(&r->bytes, log, who.len)) {
     retry_end(r);
     r = NULL;
@@ -274,7 +279,7 @@ bool pt_retry_on_error(pt_link *l, pt_owner who, const uint8_t *line, size_t n) 
     return true;
   }
   const pt_command *cmd = NULL;
-  pt_retry *r = object(s, who, &l->log, &cmd);
+  pt_retry *r = object(l, who, &l->log, &cmd);
   if (!r)
     return true;
   r->state = WAITING;
@@ -324,10 +329,12 @@ void pt_retry_on_loss(pt_link *l, pt_owner who, const pt_segq *log, bool written
   const pt_command *cmd = NULL;
   int slot;
   if (who.kind != PT_KIND_RETRY)
-    cmd = look(log, who.len, &slot);
+    cmd = pt_retry_look(log, who.len, &slot);
   else if (lookup(w, who.index, who.gen))
-    cmd = look(&lookup(w, who.index, who.gen)->bytes, PEEK, &slot);
+    cmd = pt_retry_look(&lookup(w, who.index, who.gen)->bytes, PEEK, &slot);
   pt_count(&w->n.lost);
+  if (l->up->meter)
+    pt_count(&l->up->meter->lost);
   if (written && !(cmd && (cmd->flags & PT_CMD_READONLY))) {
     pt_owner owner = who;
     pt_retry *r = who.kind == PT_KIND_RETRY ? lookup(w, who.index, who.gen) : NULL;
@@ -341,7 +348,7 @@ void pt_retry_on_loss(pt_link *l, pt_owner who, const pt_segq *log, bool written
                      reason);
     return;
   }
-  pt_retry *r = object(s, who, log, &cmd);
+  pt_retry *r = object(l, who, log, &cmd);
   if (!r)
     return;
   r->state = WAITING;
@@ -382,12 +389,14 @@ static void send_it(pt_retry *r) {
     return;
   }
   pt_owner who = r->state == PARKED ? r->owner : (pt_owner){.index = r->index, .kind = PT_KIND_RETRY, .gen = r->gen};
-  int e = pt_link_push_queue(pt_link_of(up, c->proto, c->index), who, &r->bytes, r->asking);
+  pt_link *l = pt_link_of(up, c->proto, c->index);
+  int e = pt_link_push_queue(l, who, &r->bytes, r->asking);
   if (e) {
     snprintf(text, sizeof text, "ERR node %s: %s; request not executed", pt_upstream_name(up, name),
              e == -ENOBUFS ? "its backlog is full (node_backlog)" : "out of memory");
     give_up(r, e == -ENOBUFS ? PT_E_BACKLOG : PT_E_MEMORY, text);
   } else if (r->state == PARKED) {
+    pt_link_backdate(l, r->born);
     retry_end(r);
   } else {
     r->state = FLYING;
@@ -439,8 +448,11 @@ void pt_retry_reply(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off, u
   if (!r)
     return;
   pt_owner owner = r->owner;
-  if (last)
+  if (last) {
+    if (owner.kind == PT_KIND_CLIENT)
+      pt_histogram_add(&r->client->svc->meter.latency[owner.class], w->now_us - r->born, 1);
     retry_end(r);
+  }
   pt_reply_to(w, owner, chunk, off, len, last);
 }
 

@@ -19,6 +19,9 @@ bool pt_retry_on_error(pt_link *l, pt_owner who, const uint8_t *line, size_t n);
 /* A request of a link that was cut; its bytes are the next who.len of log. written: the kernel took all of them. */
 void pt_retry_on_loss(pt_link *l, pt_owner who, const pt_segq *log, bool written, const char *reason);
 
+/* What the front of a log holds, a request of len bytes: its command (NULL: unknown) and slot (-1: none, or only a full look finds it). */
+const pt_command *pt_retry_look(const pt_segq *log, uint32_t len, int *slot);
+
 /* Does c have a retry object on the slot? */
 bool pt_retry_has(const pt_client *c, int slot);
 

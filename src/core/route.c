@@ -269,7 +269,8 @@ static void protocol_error(pt_batch *b, const char *text) {
   b->c->flags |= PT_CLIENT_CLOSING;
 }
 
-uint32_t pt_route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n, uint64_t *need) {
+static inline __attribute__((always_inline)) uint32_t route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
+                                                                  uint64_t *need) {
   pt_service *s = c->svc;
   pt_batch b;
   b.c = c;
@@ -311,4 +312,11 @@ uint32_t pt_route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
   if (c->gen == gen && c->tail - c->head >= s->lc->max_pipeline)
     c->flags |= PT_CLIENT_FULL;
   return c->flags & PT_CLIENT_CLOSING ? n : used;
+}
+
+uint32_t pt_route_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n, uint64_t *need) {
+  uint32_t before = c->tail, used = route_input(c, chunk, off, n, need);
+  pt_count_add(&c->svc->meter.requests, c->tail - before);
+  pt_count_add(&c->svc->worker->n.requests, c->tail - before);
+  return used;
 }

@@ -20,10 +20,11 @@ enum {
 static void on_tick(struct ev_loop *loop, ev_timer *t, int events) {
   (void)loop, (void)events;
   pt_service *s = t->data;
-  s->worker->now = pt_now_ns();
+  pt_worker_clock(s->worker);
   for (unsigned i = 0; i < s->nups; i++)
     pt_upstream_tick(s->ups[i]);
   pt_stream_tick(s);
+  atomic_store_explicit(&s->meter.aborts, s->meter.aborts_before + s->policy->aborts, memory_order_relaxed);
 }
 
 static void set_tick(pt_service *s) {
@@ -40,6 +41,7 @@ static void bind_policy(pt_service *s) {
   s->policy->view->nnodes = s->cluster ? s->cluster->nnodes : 0;
   s->policy->view->generation = s->cluster ? s->cluster->generation : 0;
   s->trust = (pt_trust){0};
+  atomic_store_explicit(&s->meter.suspended_until, 0, memory_order_relaxed);
 }
 
 pt_service *pt_service_new(pt_worker *w, unsigned index, pt_config *cfg, pt_policy *policy, struct pt_topology *topology) {
@@ -56,6 +58,7 @@ pt_service *pt_service_new(pt_worker *w, unsigned index, pt_config *cfg, pt_poli
     s->owner[i] = PT_NODE_NONE;
   ev_timer_init(&s->tick, on_tick, 0., 0.);
   s->tick.data = s;
+  pt_meter_init(&s->meter);
   set_tick(s);
   bind_policy(s);
   return s;
@@ -70,6 +73,7 @@ void pt_service_free(pt_service *s) {
   if (s->cluster)
     pt_cluster_unref(s->cluster);
   pt_config_unref(s->cfg);
+  pt_meter_free(&s->meter);
   free(s);
 }
 
@@ -84,6 +88,7 @@ static void open_to_all(pt_service *s) {
 }
 
 void pt_service_configure(pt_service *s, pt_config *cfg, pt_policy *policy) {
+  s->meter.aborts_before += s->policy->aborts;
   s->policy->free(s->policy);
   pt_config_unref(s->cfg);
   s->cfg = cfg;
@@ -213,10 +218,16 @@ static void refresh_view(pt_service *s) {
   }
 }
 
-static void note_failures(pt_service *s) {
+static void note_failures(pt_service *s, unsigned n) {
   pt_policy *p = s->policy;
+  uint64_t until = s->trust.suspended_until;
+  pt_count_add(&s->meter.policy_failures, n);
   pt_trust_failed(&s->trust, s->worker, p->name, p->error[0] ? p->error : "it answered a node that may not serve the request",
                   p->calls, p->failures);
+  if (s->trust.suspended_until == until)
+    return;
+  pt_count(&s->meter.suspensions);
+  atomic_store_explicit(&s->meter.suspended_until, s->trust.suspended_until, memory_order_relaxed);
 }
 
 /* A write goes to the owner; a read may go to any replica of the owner too. */
@@ -232,6 +243,12 @@ static inline bool legal(const pt_service *s, const pt_request *r) {
          ((r->flags & PT_CMD_READONLY) && owner != PT_NODE_NONE && s->cluster->nodes[r->node].master == owner);
 }
 
+static __attribute__((noinline)) void timed_route(pt_service *s, unsigned n) {
+  uint64_t from = pt_now_ns();
+  s->policy->route(s->policy, n);
+  pt_meter_sampled(&s->meter, pt_now_ns() - from);
+}
+
 void pt_service_route(pt_service *s, unsigned n) {
   pt_worker *w = s->worker;
   pt_policy *p = s->policy;
@@ -243,9 +260,13 @@ void pt_service_route(pt_service *s, unsigned n) {
   if (s->view_turn != w->turn)
     refresh_view(s);
   pt_trust_enter(w, p->name, w->now);
-  p->route(p, n);
+  if (pt_meter_samples(&s->meter))
+    timed_route(s, n);
+  else
+    p->route(p, n);
   pt_trust_leave(w);
-  bool failed = false;
+  pt_count_add(&s->meter.policy_calls, n);
+  unsigned failed = 0;
   for (unsigned i = 0; i < n; i++) {
     pt_request *r = &p->batch[i];
     if (legal(s, r))
@@ -254,10 +275,10 @@ void pt_service_route(pt_service *s, unsigned n) {
     if (r->node != PT_ROUTE_FAILED)
       p->error[0] = 0;
     r->node = PT_ROUTE_DEFAULT;
-    failed = true;
+    failed++;
   }
   if (failed)
-    note_failures(s);
+    note_failures(s, failed);
 }
 
 int pt_service_ask_redirect(pt_service *s, const pt_segq *bytes, const pt_command *cmd, int slot, pt_why why, pt_upstream **to) {

@@ -61,7 +61,9 @@ bool pt_stream_start(pt_client *c, const pt_frame *f, pt_chunk *chunk, uint32_t 
   s->streams = t;
   up->refs++;
   c->stream = t;
-  if (pt_link_push_part(&t->link, pt_client_owner(c, t->seq))) {
+  pt_owner who = pt_client_owner(c, t->seq);
+  who.class = PT_WORK_WRITE;
+  if (pt_link_push_part(&t->link, who)) {
     pt_client_fail(c, PT_E_MEMORY, "out of memory");
     return true;
   }

@@ -148,7 +148,7 @@ static void sum_up(const pt_subjects *s, unsigned listener) {
   for (unsigned i = 0; i < s->nworkers; i++) {
     const pt_mongo *m = s->workers[i]->mongos[listener];
     name = m->lc->name;
-    messages += atomic_load(&m->n.messages);
+    messages += pt_counted(&m->meter.requests);
     lost += atomic_load(&m->n.lost);
     retried += atomic_load(&m->n.retried);
     refused += atomic_load(&m->n.refused);

@@ -34,7 +34,22 @@ pt_upstream *pt_upstream_get(pt_service *s, const char *host, uint16_t port) {
   up->nlinks = nlinks;
   for (unsigned i = 0; i < 2 * nlinks; i++)
     pt_link_init(&up->links[i], up, i < nlinks ? 2 : 3);
+  char name[PT_UPSTREAM_NAME];
+  up->meter = pt_meter_node(&s->meter, pt_upstream_name(up, name));
   return s->ups[s->nups++] = up;
+}
+
+void pt_upstream_show(const pt_upstream *up) {
+  pt_node_meter *m = up->meter;
+  uint64_t backlog = 0;
+  if (!m)
+    return;
+  for (unsigned i = 0; i < 2 * up->nlinks; i++)
+    backlog += up->links[i].log.bytes;
+  atomic_store_explicit(&m->inflight, pt_upstream_inflight(up), memory_order_relaxed);
+  atomic_store_explicit(&m->latency_us, up->latency_us, memory_order_relaxed);
+  atomic_store_explicit(&m->open, up->open, memory_order_relaxed);
+  atomic_store_explicit(&m->backlog, backlog, memory_order_relaxed);
 }
 
 void pt_upstream_trip(pt_upstream *up, const char *reason) {
@@ -47,6 +62,7 @@ void pt_upstream_trip(pt_upstream *up, const char *reason) {
                  up->reason, pt_errors[PT_E_FAILS_FAST].code);
   up->open = true;
   up->open_until = s->worker->now + s->lc->retry_interval * PT_NS_PER_MS;
+  pt_upstream_show(up);
   pt_topology_hint(s->topology, NULL, 0);
 }
 
@@ -55,6 +71,7 @@ void pt_upstream_heal(pt_upstream *up) {
   if (!up->open)
     return;
   up->open = false;
+  pt_upstream_show(up);
   pt_log_every(&up->told_back, PT_LOG_INFO, "node", "%s: %s is back", up->svc->lc->name, pt_upstream_name(up, name));
 }
 
@@ -78,6 +95,7 @@ static void probe(pt_upstream *up) {
 void pt_upstream_tick(pt_upstream *up) {
   for (unsigned i = 0; i < 2 * up->nlinks; i++)
     pt_link_tick(&up->links[i]);
+  pt_upstream_show(up);
   if (up->open && up->svc->worker->now >= up->open_until && up->node != PT_NODE_NONE)
     probe(up);
 }
@@ -99,6 +117,7 @@ void pt_upstream_sweep(pt_service *s, bool all) {
     }
     for (unsigned k = 0; k < 2 * up->nlinks; k++)
       pt_link_free(&up->links[k]);
+    pt_upstream_show(up);
     free(up->links);
     free(up);
   }

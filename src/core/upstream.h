@@ -30,6 +30,9 @@ void pt_upstream_tick(pt_upstream *up);
 /* Frees those that no topology names and nobody needs any more. all: every one, whatever it still owes. */
 void pt_upstream_sweep(pt_service *s, bool all);
 
+/* Its gauges in the meter, on the service's tick and when its circuit opens or closes. */
+void pt_upstream_show(const pt_upstream *up);
+
 /* Requests that wait for it. */
 uint32_t pt_upstream_inflight(const pt_upstream *up);
 

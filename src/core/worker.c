@@ -57,6 +57,11 @@ pt_chunk *pt_worker_scratch(pt_worker *w, uint32_t room) {
   return w->scratch = pt_chunk_new(&w->pool, room > PT_CHUNK_LARGE ? room : PT_CHUNK_LARGE);
 }
 
+void pt_worker_clock(pt_worker *w) {
+  w->now = pt_now_ns();
+  w->now_us = (uint32_t)(w->now / 1000);
+}
+
 /* ---- the end of a turn ---- */
 
 /* Works through a list that may grow meanwhile; fn gets open clients only. */
@@ -159,7 +164,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *p, int events) {
 static void on_check(struct ev_loop *loop, ev_check *c, int events) {
   (void)loop, (void)events;
   pt_worker *w = c->data;
-  w->now = pt_now_ns();
+  pt_worker_clock(w);
   w->turn++;
 }
 
@@ -178,6 +183,11 @@ static void on_retry(struct ev_loop *loop, ev_timer *t, int events) {
 }
 
 /* ---- the inbox ---- */
+
+static void use_settings(pt_worker *w, const pt_config *cfg) {
+  w->coalesce_ns = cfg->coalesce * 1000;
+  w->slow_us = cfg->admin.on && cfg->admin.slow && cfg->admin.slow < UINT32_MAX ? (uint32_t)cfg->admin.slow : UINT32_MAX;
+}
 
 static void adopt(pt_worker *w, pt_msg *m) {
   pt_mongo *mongo = w->mongos[m->listener];
@@ -215,7 +225,7 @@ static void configure(pt_worker *w, pt_msg *m) {
       pt_service_configure(w->svcs[i], pt_config_ref(m->cfg), m->policies[i].route);
     m->policies[i] = (pt_listener_policy){0};
   }
-  w->coalesce_ns = m->cfg->coalesce * 1000;
+  use_settings(w, m->cfg);
 }
 
 static void on_message(struct ev_loop *loop, ev_async *a, int events) {
@@ -310,7 +320,7 @@ static void *run(void *arg) {
   pt_worker *w = arg;
   prctl(PR_SET_NAME, "puerta-worker");
   prctl(PR_SET_TIMERSLACK, 1);
-  w->now = pt_now_ns();
+  pt_worker_clock(w);
   ev_run(w->loop, 0);
   atomic_store(&w->ended, true);
   return NULL;
@@ -352,9 +362,9 @@ pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *p
   if (!w)
     return NULL;
   w->index = index;
-  w->now = pt_now_ns();
+  pt_worker_clock(w);
   w->turn = 1;
-  w->coalesce_ns = cfg->coalesce * 1000;
+  use_settings(w, cfg);
   pt_pool_init(&w->pool);
   w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
   w->svcs = calloc(cfg->nlisteners, sizeof *w->svcs);

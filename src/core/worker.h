@@ -15,6 +15,7 @@
 #include "core/cluster.h"
 #include "core/config.h"
 #include "core/inbox.h"
+#include "core/meter.h"
 #include "core/policy.h"
 #include "core/slow.h"
 #include "net/address.h"
@@ -49,7 +50,7 @@ typedef enum pt_kind {
 
 /* Who waits for a reply: an entry of a link's FIFO. seq: the client's sequence number, or the part of a fan. */
 typedef struct pt_owner {
-  uint32_t index : 30, kind : 2;
+  uint32_t index : 28, class : 2, kind : 2; /* class: the first of pt_work */
   uint32_t gen;
   uint32_t seq;
   uint32_t len; /* bytes of the request in the link's log */
@@ -122,6 +123,7 @@ typedef enum pt_link_state {
 enum {
   PT_LINK_TICKS = 32
 };
+#define PT_NO_STAMP UINT64_MAX
 
 /* A connection to a node: a log of request bytes (sent, or not yet), the FIFO of who waits, and the reply scanner. */
 typedef struct pt_link {
@@ -137,7 +139,12 @@ typedef struct pt_link {
   uint64_t sent; /* bytes at the log's front already handed to the kernel */
   uint32_t answered; /* bytes at the log's front whose replies have come in this read */
   pt_owner *fifo;
+  uint32_t *stamps; /* when each was put there: us, in the FIFO's memory */
   uint32_t fhead, ftail, fmask; /* positions only rise */
+  uint64_t run_stamp; /* the stamp of those answered last, PT_NO_STAMP: none yet in this read */
+  uint32_t run_us; /* how long they have waited */
+  bool run_slow; /* that is long enough to be remembered */
+  uint32_t run[16]; /* how many, by their top four bits: kind and class */
   uint32_t setup; /* replies of the greeting still to come */
   uint64_t opened; /* ns, when connecting began */
   uint32_t timed; /* position whose latency is being taken */
@@ -165,6 +172,7 @@ struct pt_upstream {
   pt_log_rate told_open, told_back; /* a node can flap as often as it likes */
   unsigned refs; /* retry objects and streams that aim at it */
   uint32_t latency_us;
+  pt_node_meter *meter; /* NULL: no memory for one */
   unsigned nlinks; /* per protocol */
   pt_link *links; /* [2 * nlinks]: RESP2 then RESP3 */
 };
@@ -203,6 +211,7 @@ struct pt_service {
   pt_upstream *by_node[PT_MAX_NODES];
   pt_view_node view[PT_MAX_NODES];
   ev_timer tick; /* request_timeout / PT_LINK_TICKS */
+  pt_meter meter;
 };
 
 /* A growing list. */
@@ -252,6 +261,8 @@ struct pt_worker {
   uint32_t cap_args;
   uint32_t inflight, events; /* requests on links; I/O events of this turn */
   uint64_t turn, now; /* now: ns, taken once a turn */
+  uint32_t now_us; /* the same; wraps */
+  uint32_t slow_us; /* requests that take so long are remembered */
   ev_prepare prepare;
   ev_check check;
   ev_timer held_timer, retry_timer, patience;
@@ -275,11 +286,8 @@ struct pt_worker {
 /* Adds to a list; 0 or -ENOMEM. */
 int pt_list_add(pt_list *l, uint32_t v);
 
-static inline void pt_count(atomic_ullong *cell) {
-  /* One writer: a plain add, visible to readers. */
-  atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + 1, memory_order_relaxed);
-}
-
+/* Takes the time. */
+void pt_worker_clock(pt_worker *w);
 /* The scratch chunk with room bytes behind what others still look at. NULL: no memory. */
 pt_chunk *pt_worker_scratch(pt_worker *w, uint32_t room);
 

@@ -36,6 +36,8 @@ static const pt_field config_fields[] = {{NULL, "workers", PT_FIELD_UINT, IN(pt_
                                          {NULL, "max_connections", PT_FIELD_UINT, IN(pt_config, max_connections)},
                                          {NULL, "accept_rate", PT_FIELD_UINT, IN(pt_config, accept_rate)},
                                          {0}};
+static const pt_field admin_fields[] = {
+    {NULL, "token", PT_FIELD_TEXT, IN(pt_admin_config, token)}, {NULL, "slow", PT_FIELD_U64, IN(pt_admin_config, slow)}, {0}};
 #define LISTENER(type, name)                                                                                                     \
   { NULL, #name, PT_FIELD_##type, IN(pt_listener_config, name) }
 static const pt_field listener_fields[] = {LISTENER(TEXT, name),
@@ -130,12 +132,33 @@ static void read_log(lua_State *L, pt_config *c, const job *j) {
   lua_pop(L, 3);
 }
 
+static void read_admin(lua_State *L, pt_admin_config *a, const char *file) {
+  lua_getfield(L, -1, "admin");
+  a->on = lua_istable(L, -1);
+  if (a->on) {
+    pt_fields_read(L, admin_fields, a);
+    lua_getfield(L, -1, "bind");
+    if (lua_istable(L, -1)) {
+      lua_getfield(L, -1, "path");
+      if (lua_isstring(L, -1))
+        a->path = pt_fields_copy(L, lua_tostring(L, -1));
+      lua_pop(L, 1);
+      if (!a->path)
+        pt_fields_hostport(L, &a->bind);
+    }
+    lua_pop(L, 1);
+    a->where = pt_fields_where(L, file);
+  }
+  lua_pop(L, 1);
+}
+
 static void read_config(lua_State *L, pt_config *c, const job *j) {
   c->file = pt_fields_copy(L, j->file);
   if (j->lua_path)
     c->lua_path = pt_fields_copy(L, j->lua_path);
   pt_fields_read(L, config_fields, c);
   read_log(L, c, j);
+  read_admin(L, &c->admin, j->file);
   lua_getfield(L, -1, "listeners");
   c->listeners = pt_fields_alloc(L, &c->nlisteners, sizeof *c->listeners);
   for (unsigned i = 0; i < c->nlisteners; i++) {

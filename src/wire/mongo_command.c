@@ -36,19 +36,31 @@ static const struct {
     VERB("listIndexes", PT_MVERB_FIND),
     VERB("listDatabases", PT_MVERB_READ),
     VERB("findandmodify", PT_MVERB_WRITE),
+    VERB("createIndexes", PT_MVERB_OTHER),
+    VERB("create", PT_MVERB_OTHER),
+    VERB("drop", PT_MVERB_OTHER),
+    VERB("dropDatabase", PT_MVERB_OTHER),
+    VERB("explain", PT_MVERB_OTHER),
+    VERB("mapReduce", PT_MVERB_OTHER),
+    VERB("collStats", PT_MVERB_OTHER),
+    VERB("dbStats", PT_MVERB_OTHER),
+    VERB("serverStatus", PT_MVERB_OTHER),
 #undef VERB
 };
 
-static pt_mongo_verb find_verb(const char *name, uint32_t len) {
+static uint8_t find(const char *name, uint32_t len) {
   for (unsigned i = 0; i < sizeof verbs / sizeof *verbs; i++)
     if (verbs[i].len == len && !memcmp(verbs[i].name, name, len))
-      return verbs[i].verb;
-  return PT_MVERB_OTHER;
+      return (uint8_t)(i + 1);
+  return 0;
 }
+
+const char *pt_mongo_command_name(uint8_t known) { return known ? verbs[known - 1].name : NULL; }
 
 static int read_first(pt_mongo_command *c, const pt_hop *h, const char **why) {
   c->name = h->key;
-  c->verb = find_verb(h->key, h->key_len);
+  c->known = find(h->key, h->key_len);
+  c->verb = c->known ? verbs[c->known - 1].verb : PT_MVERB_OTHER;
   if (c->verb != PT_MVERB_GET_MORE)
     return 0;
   if (h->type != PT_BSON_INT64)

@@ -24,6 +24,7 @@ typedef enum pt_mongo_verb {
 
 typedef struct pt_mongo_command {
   pt_mongo_verb verb;
+  uint8_t known; /* pt_mongo_command_name knows its name; 0: it does not */
   const char *name; /* its first key, NUL-terminated */
   const char *db; /* "$db", NUL-terminated; "" when absent */
   const uint8_t *lsid; /* the 16 bytes of lsid.id, NULL: none */
@@ -38,6 +39,9 @@ typedef struct pt_mongo_command {
 
 /* Reads the top level of m->body. 0, or -EPROTO (*why): no first key, lsid.id is no UUID, a cursor id that is no int64, deep or broken. */
 int pt_mongo_command_read(pt_mongo_command *c, const pt_mongo_message *m, const char **why);
+
+/* The name behind known; NULL: 0. */
+const char *pt_mongo_command_name(uint8_t known);
 
 /* The i-th id of killCursors' array: its value, and where its 8 bytes lie in the body. 1, 0: no more, -EPROTO. *state starts as 0. */
 int pt_mongo_kill_next(const pt_mongo_message *m, const pt_mongo_command *c, uint32_t *state, int64_t *id, uint32_t *at);

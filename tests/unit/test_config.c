@@ -88,6 +88,7 @@ static void defaults(void **state) {
   assert_string_equal(c->file, path);
   assert_null(c->lua_path);
   assert_int_equal(c->workers, 0);
+  assert_false(c->admin.on);
   assert_false(c->daemon);
   assert_null(c->pid_file);
   assert_null(c->user);
@@ -147,6 +148,7 @@ static const char everything[] =
     "  daemon = true, pid_file = '/run/x.pid', upgrade = { socket = '/run/x.sock' }, user = 'u', group = 'g',\n"
     "  workers = 3, log = { level = 'debug', format = 'json', to = 'logs/p.log' }, drain_timeout = '1m', coalesce = '50us',\n"
     "  watchdog = { warn = '1s', abort = '0s' }, max_connections = 31, accept_rate = 32,\n"
+    "  admin = { bind = '10.0.0.1:9901', token = 't', slow = '5ms' },\n"
     "  listeners = {\n"
     "    p.redis { max_connections = 33, max_per_source = 34, source_prefix = { v4 = 24, v6 = 48 }, accept_rate = 35,"
     "      idle_timeout = '36s', handshake_timeout = '37s', stall_timeout = '38s',"
@@ -339,6 +341,13 @@ static void every_option(void **state) {
   assert_string_equal(c->upgrade_socket, "/run/x.sock");
   assert_string_equal(c->user, "u");
   assert_string_equal(c->group, "g");
+  assert_true(c->admin.on);
+  assert_string_equal(c->admin.bind.host, "10.0.0.1");
+  assert_int_equal(c->admin.bind.port, 9901);
+  assert_null(c->admin.path);
+  assert_string_equal(c->admin.token, "t");
+  assert_int_equal(c->admin.slow, 5000);
+  assert_non_null(strstr(c->admin.where, ":6"));
   assert_string_equal(c->log_level, "debug");
   char log_to[96];
   snprintf(log_to, sizeof log_to, "%s/logs/p.log", dir);
@@ -377,7 +386,7 @@ static void every_option(void **state) {
   assert_string_equal(l->backend_password, "three");
   assert_string_equal(l->policy.name, "read_near");
   assert_string_equal(l->policy.opts, "{[\"zone\"]=\"a\"}");
-  assert_non_null(strstr(l->policy.where, "/c.lua:10"));
+  assert_non_null(strstr(l->policy.where, "/c.lua:11"));
   assert_int_equal(l->nremap, 2);
   assert_hostport(&l->remap[0].from, "a", 7);
   assert_hostport(&l->remap[0].to, "b", 8);
@@ -403,7 +412,7 @@ static void every_option(void **state) {
   assert_string_equal(l->name, "mongodb-21");
   assert_string_equal(l->policy.name, "hybrid");
   assert_string_equal(l->policy.opts, "{[\"pick\"]=\"round_robin\"}");
-  assert_non_null(strstr(l->policy.where, "/c.lua:16"));
+  assert_non_null(strstr(l->policy.where, "/c.lua:17"));
   assert_null(l->backend_user);
   assert_null(c->listeners->mongo);
   assert_mongo(l->mongo);
@@ -511,6 +520,7 @@ struct change {
 static const struct change redis_changes[] = {
     {"workers", "workers = 2,", ""},
     {"daemon", "daemon = true,", ""},
+    {"admin", "admin = {},", ""},
     {"pid_file", "pid_file = '/a',", ""},
     {"upgrade", "upgrade = { socket = '/a' },", ""},
     {"user", "user = 'u',", ""},

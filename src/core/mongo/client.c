@@ -79,6 +79,7 @@ static pt_mongo_client *client_new(pt_mongo *m, int fd, uint64_t id, pt_source *
                          .backend = PT_BACKEND_NONE,
                          .state = PT_MC_FIRST};
   pt_conn_open(&c->conn, m->worker->loop, fd, EV_READ, on_io, c);
+  pt_count(&m->meter.accepted);
   return c;
 }
 
@@ -161,6 +162,7 @@ void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
   m->free_client = c->index + 1;
   pt_worker_left(m->worker, m->index, c->source);
   pt_count(&m->worker->n.closed);
+  pt_count(&m->meter.closed);
 }
 
 void pt_mongo_client_late(pt_mongo_client *c, pt_error e, const char *reason) {

@@ -152,7 +152,17 @@ void pt_exchange_answer(pt_exchange *x, const bson_t *doc) {
     pt_exchange_done(x);
 }
 
+static void measure(pt_exchange *x) {
+  pt_mongo *m = pt_exchange_mongo(x);
+  bool here = x->cmd.verb >= PT_MVERB_SASL_START || x->backend == PT_BACKEND_NONE; /* answered by nobody else */
+  const pt_mongo_pool *p = here ? NULL : pt_mongo_pool_find(m, x->backend);
+  x->timed = false;
+  pt_mongo_measure(m, x->cmd.verb, x->stamp, pt_mongo_command_name(x->cmd.known), p ? p->name : "");
+}
+
 void pt_exchange_done(pt_exchange *x) {
+  if (x->timed)
+    measure(x);
   x->client->last = pt_exchange_mongo(x)->worker->now;
   x->state = PT_X_IDLE;
   x->kind = PT_X_PASS;

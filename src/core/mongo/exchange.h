@@ -41,6 +41,7 @@ struct pt_exchange {
   bool working; /* its input is being looked at: whoever ends a request leaves the next one to that */
   bool pinned; /* it must go where it was placed, or nowhere */
   bool recoverable; /* commit or abort with a recoveryToken */
+  bool timed; /* its latency has still to be taken */
   bool has_session; /* lsid holds the last one that was seen */
   uint8_t lsid[16];
   pt_mongo_command cmd; /* name and db are NULL; lsid: the above or NULL */
@@ -50,6 +51,7 @@ struct pt_exchange {
   uint32_t rest; /* bytes of the request that its client has still to send */
   uint32_t backend; /* stable id */
   int64_t cursor; /* the id its client knows of the cursor it reads, 0: none yet */
+  uint32_t stamp; /* us: when it was read */
   uint64_t since; /* ns: it was read; while queued: queued */
   pt_segq req; /* what is on no link yet */
   pt_mlink *link;

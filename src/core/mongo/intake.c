@@ -93,7 +93,9 @@ static void remember(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo
   }
   x->recoverable = (cmd->verb == PT_MVERB_COMMIT || cmd->verb == PT_MVERB_ABORT) && has_field(msg, "recoveryToken");
   x->since = m->worker->now;
-  pt_count(&m->n.messages);
+  x->stamp = m->worker->now_us;
+  x->timed = true;
+  pt_count(&m->meter.requests);
 }
 
 /* An unacknowledged message. Those that say nothing to a backend are passed over in silence. Bytes taken, 0: not yet. */
@@ -109,6 +111,7 @@ static long gather(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n
     int i = joins && !(c->flags & PT_MC_LOAD_BALANCED) ? pt_place_request(c, NULL, PT_BACKEND_NONE, &pinned) : -1;
     if (!joins || (i >= 0 && c->mongo->backends->at[i].id != x->backend))
       return 0;
+    pt_count(&c->mongo->meter.requests);
   } else if (passes) {
     remember(x, msg, cmd);
     x->kind = PT_X_UNACKED;

@@ -132,6 +132,8 @@ static void finish(pt_mlink *l, uint32_t rest) {
       greet(l);
     return;
   }
+  if (x && l->pool->meter)
+    pt_histogram_add(&l->pool->meter->latency, (uint32_t)((pt_mlink_worker(l)->now - l->since) / 1000), 1);
   if (x && x->kind == PT_X_PART) {
     pt_chunk *kept = l->kept;
     l->kept = NULL;

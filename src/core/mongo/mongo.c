@@ -52,11 +52,50 @@ static void on_tick(struct ev_loop *loop, ev_timer *t, int events) {
     pt_request_pools_tick(m);
 }
 
+/* ---- what is measured ---- */
+
+pt_work pt_mongo_class(pt_mongo_verb verb) {
+  switch (verb) {
+  case PT_MVERB_FIND:
+  case PT_MVERB_READ:
+    return PT_WORK_READ;
+  case PT_MVERB_WRITE:
+    return PT_WORK_WRITE;
+  case PT_MVERB_GET_MORE:
+  case PT_MVERB_KILL_CURSORS:
+    return PT_WORK_CURSOR;
+  case PT_MVERB_COMMIT:
+  case PT_MVERB_ABORT:
+  case PT_MVERB_END_SESSIONS:
+    return PT_WORK_TRANSACTION;
+  case PT_MVERB_HELLO:
+  case PT_MVERB_PING:
+    return PT_WORK_HELLO;
+  case PT_MVERB_SASL_START:
+  case PT_MVERB_SASL_CONTINUE:
+  case PT_MVERB_AUTHENTICATE:
+  case PT_MVERB_LOGOUT:
+    return PT_WORK_AUTH;
+  case PT_MVERB_OTHER:
+    break;
+  }
+  return PT_WORK_OTHER;
+}
+
+void pt_mongo_measure(pt_mongo *m, pt_mongo_verb verb, uint32_t stamp, const char *name, const char *backend) {
+  uint32_t us = m->worker->now_us - stamp;
+  pt_work class = pt_mongo_class(verb);
+  pt_histogram_add(&m->meter.latency[class], us, 1);
+  if (us >= m->worker->slow_us && class != PT_WORK_HELLO)
+    pt_meter_slow(&m->meter, name ? name : "(other)", -1, backend, us);
+}
+
 static void bind_policy(pt_mongo *m) {
   m->affinity->backends->at = m->view;
   m->affinity->backends->n = m->backends ? m->backends->n : 0;
   m->affinity->backends->generation = m->backends ? m->backends->generation : 0;
   m->trust = (pt_trust){0};
+  atomic_store_explicit(&m->meter.suspended_until, 0, memory_order_relaxed);
 }
 
 pt_mongo *pt_mongo_new(pt_worker *w, unsigned index, pt_config *cfg, pt_affinity *affinity, pt_mongo_shared *shared) {
@@ -71,6 +110,7 @@ pt_mongo *pt_mongo_new(pt_worker *w, unsigned index, pt_config *cfg, pt_affinity
   m->affinity = affinity;
   m->shared = shared;
   m->draws = w->index;
+  pt_meter_init(&m->meter);
   ev_timer_init(&m->tick, on_tick, TICK_MS / 1000., TICK_MS / 1000.);
   m->tick.data = m;
   ev_timer_start(w->loop, &m->tick);
@@ -92,6 +132,7 @@ void pt_mongo_free(pt_mongo *m) {
   m->affinity->free(m->affinity);
   pt_backends_unref(m->backends);
   pt_config_unref(m->cfg);
+  pt_meter_free(&m->meter);
   free(m);
 }
 

@@ -17,6 +17,7 @@
 #include "core/mongo/health.h"
 #include "core/worker.h"
 #include "wire/handover.h"
+#include "wire/mongo_command.h"
 #include "wire/mongo_hello.h"
 
 typedef struct pt_mongo pt_mongo;
@@ -38,7 +39,7 @@ typedef struct pt_mongo_shared {
 } pt_mongo_shared;
 
 typedef struct pt_mongo_counters {
-  atomic_ullong messages, sessions, local, retried, lost, refused, policy_failures, waits, wait_timeouts;
+  atomic_ullong sessions, local, retried, lost, refused, policy_failures, waits, wait_timeouts;
 } pt_mongo_counters;
 
 enum {
@@ -115,7 +116,14 @@ struct pt_mongo {
   uint64_t draws; /* keys of what has no identity */
   ev_timer tick; /* 100 ms: timeouts, drains, pools */
   pt_mongo_counters n;
+  pt_meter meter; /* requests: messages */
 };
+
+/* The class of a command. */
+pt_work pt_mongo_class(pt_mongo_verb verb);
+/* The worker: a request of the class has been answered that came at stamp (now_us of then); the slow ones are remembered. name, backend: of the command
+ * and of who answered it. */
+void pt_mongo_measure(pt_mongo *m, pt_mongo_verb verb, uint32_t stamp, const char *name, const char *backend);
 
 /* Worker's thread, but new (control thread). Takes over a reference of cfg and the affinity. NULL: no memory. */
 pt_mongo *pt_mongo_new(pt_worker *w, unsigned index, pt_config *cfg, pt_affinity *affinity, pt_mongo_shared *shared);

@@ -23,6 +23,7 @@ void pt_pair_open(pt_mongo_client *c, uint32_t except) {
     p->tries++;
     const pt_backend *b = &m->backends->at[i];
     p->epoch = b->epoch;
+    p->meter = pt_meter_node(&m->meter, b->name);
     int fd = b->address.len ? pt_connect(&b->address) : -EHOSTUNREACH;
     if (fd >= 0) {
       pt_conn_open(&p->conn, m->worker->loop, fd, EV_WRITE, on_backend, c);
@@ -160,12 +161,20 @@ int pt_pair_arrive(pt_mongo_client *c, const pt_ho_pair *h, int fd) {
   p->opened = c->mongo->worker->now;
   p->n = h->nasks;
   for (unsigned i = 0; i < p->n; i++)
-    p->asks[i] = (pt_ask){h->asks[i].id, h->asks[i].opcode, h->asks[i].verb, h->asks[i].flags, h->asks[i].cursor};
+    p->asks[i] = (pt_ask){.id = h->asks[i].id,
+                          .opcode = h->asks[i].opcode,
+                          .verb = h->asks[i].verb,
+                          .flags = h->asks[i].flags,
+                          .cursor = h->asks[i].cursor,
+                          .stamp = c->mongo->worker->now_us};
   p->hello = h->hello.n ? pt_chunk_exact(&c->mongo->worker->pool, h->hello.n) : NULL;
   if ((h->hello.n && !p->hello) || opens(&p->cursors, h->cursors) || opens(&p->txns, h->txns))
     return -ENOMEM;
   if (p->hello)
     memcpy(p->hello->data, h->hello.at, p->hello->fill = h->hello.n);
+  const pt_backends *all = c->mongo->backends;
+  int at = all ? pt_backends_index(all, c->backend) : -1;
+  p->meter = at >= 0 ? pt_meter_node(&c->mongo->meter, all->at[at].name) : NULL;
   p->state = fd < 0 ? PT_PAIR_LOST : PT_PAIR_READY;
   if (fd >= 0)
     pt_conn_open(&p->conn, c->mongo->worker->loop, fd, EV_READ, on_backend, c);

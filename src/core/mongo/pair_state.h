@@ -44,6 +44,8 @@ typedef struct pt_ask {
   uint16_t opcode;
   uint8_t verb, flags;
   int64_t cursor; /* getMore; hello: its maxAwaitTimeMS */
+  uint32_t stamp; /* us: when it came */
+  uint8_t known; /* its command, pt_mongo_command.known */
 } pt_ask;
 
 /* Open cursors by id, or transactions by session: what nobody has touched for the server's own timeout is gone. */
@@ -56,6 +58,7 @@ typedef struct pt_opens {
 
 struct pt_pair {
   pt_conn conn; /* to the backend */
+  pt_node_meter *meter; /* of the backend; NULL: no memory for one */
   pt_segq out; /* what the backend has not taken yet */
   uint8_t state;
   bool greeted; /* the first message has been sent */

@@ -124,6 +124,7 @@ static void note_hello(pt_pair *p, pt_ask *a, const pt_mongo_message *m) {
 
 static void note_command(pt_pair *p, pt_ask *a, const pt_mongo_message *m, const pt_mongo_command *cmd, uint64_t now) {
   a->verb = (uint8_t)cmd->verb;
+  a->known = cmd->known;
   a->cursor = cmd->cursor;
   a->flags |= (cmd->in_transaction ? PT_ASK_TXN : 0) | (cmd->txn_number >= 0 ? PT_ASK_RETRYABLE : 0) |
               (cmd->exhaust ? PT_ASK_EXHAUST : 0);
@@ -158,6 +159,7 @@ static int note_plain(pt_mongo_client *c, const uint8_t *p, uint32_t have, const
     return -EPROTO;
   }
   pt_ask a = {.id = m.h.request_id, .opcode = (uint16_t)m.h.opcode, .verb = PT_MVERB_OTHER};
+  a.stamp = c->mongo->worker->now_us;
   /* What is odd in a command that is good BSON is for the backend to say. */
   bool command = r == PT_MONGO_OK && (!m.ns || strstr(m.ns, ".$cmd"));
   if (command && !pt_mongo_command_read(&cmd, &m, &odd))
@@ -182,7 +184,7 @@ static int note_compressed(pt_mongo_client *c, const pt_mongo_header *h, const u
   c->pair->sealed = c->pair->worked = true;
   memcpy(&plain_len, p + PT_MONGO_HEADER + 4, sizeof plain_len);
   if (have < h->length || le32toh(plain_len) > 4 * PT_PAIR_PEEK) {
-    push(c->pair, (pt_ask){.id = h->request_id, .opcode = PT_OP_MSG, .flags = PT_ASK_SEALED});
+    push(c->pair, (pt_ask){.id = h->request_id, .opcode = PT_OP_MSG, .flags = PT_ASK_SEALED, .stamp = c->mongo->worker->now_us});
     return 0;
   }
   int e = pt_mongo_unpack(p, h->length, 5 * PT_PAIR_PEEK, &c->mongo->worker->pool, &plain, &how, why);
@@ -197,7 +199,7 @@ static int note_compressed(pt_mongo_client *c, const pt_mongo_header *h, const u
 
 static int note(pt_mongo_client *c, const pt_mongo_header *h, const uint8_t *p, uint32_t have, const char **why) {
   static __thread char text[64];
-  pt_count(&c->mongo->n.messages);
+  pt_count(&c->mongo->meter.requests);
   switch (h->opcode) {
   case PT_OP_MSG:
   case PT_OP_QUERY:
@@ -245,9 +247,20 @@ static void note_cursor(pt_pair *p, const pt_ask *a, const pt_mongo_scan *s, uin
     open_drop(&p->cursors, (uint64_t)a->cursor);
 }
 
+static void measure(pt_mongo_client *c, pt_ask *a) {
+  pt_mongo *m = c->mongo;
+  pt_node_meter *backend = c->pair->meter;
+  pt_mongo_measure(m, a->verb, a->stamp, pt_mongo_command_name(a->known), backend ? backend->name : "");
+  if (backend && a->verb != PT_MVERB_HELLO)
+    pt_histogram_add(&backend->latency, m->worker->now_us - a->stamp, 1);
+  a->stamp = m->worker->now_us; /* a stream goes on */
+}
+
 /* The reply that has just passed: to the request it names (0: to the oldest); requests before that one never wanted a reply. Some
  * servers answer what wants no reply, too: such an answer names nobody. */
-static void note_reply(pt_pair *p, uint64_t now) {
+static void note_reply(pt_mongo_client *c) {
+  pt_pair *p = c->pair;
+  uint64_t now = c->mongo->worker->now;
   const pt_mongo_scan *s = &p->scan;
   unsigned i = 0;
   while (i < p->n && pt_pair_ask(p, i)->id != s->h.response_to)
@@ -259,6 +272,7 @@ static void note_reply(pt_pair *p, uint64_t now) {
   for (; i; i--)
     pt_pair_answered(p);
   pt_ask *a = pt_pair_ask(p, 0);
+  measure(c, a);
   bool sealed = s->h.opcode == PT_OP_COMPRESSED;
   if (sealed)
     p->sealed = true;
@@ -285,7 +299,7 @@ int pt_pair_replies(pt_mongo_client *c, uint8_t *p, uint32_t n, uint32_t *used) 
     at += (uint32_t)took;
     if (r != PT_SCAN_END)
       continue;
-    note_reply(pair, c->mongo->worker->now);
+    note_reply(c);
     memset(&pair->scan, 0, sizeof pair->scan);
   }
   *used = at;

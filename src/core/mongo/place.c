@@ -71,9 +71,27 @@ static int describe(pt_mongo_client *c, const pt_client_hello *h, pt_conn_view *
 
 static void note_failure(pt_mongo *m) {
   pt_affinity *a = m->affinity;
+  uint64_t until = m->trust.suspended_until;
   pt_count(&m->n.policy_failures);
+  pt_count(&m->meter.policy_failures);
   pt_trust_failed(&m->trust, m->worker, a->name, a->error[0] ? a->error : "it picked a backend that cannot be used", a->calls,
                   a->failures);
+  if (m->trust.suspended_until == until)
+    return;
+  pt_count(&m->meter.suspensions);
+  atomic_store_explicit(&m->meter.suspended_until, m->trust.suspended_until, memory_order_relaxed);
+}
+
+/* The policy's calls are few: all are timed. */
+static uint64_t enter(pt_mongo *m) {
+  uint64_t now = pt_now_ns();
+  pt_trust_enter(m->worker, m->affinity->name, now);
+  return now;
+}
+static void leave(pt_mongo *m, uint64_t entered) {
+  pt_trust_leave(m->worker);
+  pt_count(&m->meter.policy_calls);
+  pt_count_add(&m->meter.policy_ns, pt_now_ns() - entered);
 }
 
 void pt_place_identify(pt_mongo_client *c, const pt_client_hello *h) {
@@ -88,10 +106,9 @@ void pt_place_identify(pt_mongo_client *c, const pt_client_hello *h) {
     c->identity = 0; /* balanced by the connection */
   if (!a->identify || !pt_trust_asks(&m->trust, m->worker))
     return;
-  uint64_t key = 0;
-  pt_trust_enter(m->worker, a->name, pt_now_ns());
+  uint64_t key = 0, entered = enter(m);
   int e = a->identify(a, &key);
-  pt_trust_leave(m->worker);
+  leave(m, entered);
   if (e)
     note_failure(m);
   else
@@ -158,9 +175,9 @@ static int pick(pt_mongo *m, uint64_t key, uint64_t identity, uint8_t kind, uint
   int i = PT_PICK_DEFAULT;
   if (a->pick && pt_trust_asks(&m->trust, m->worker)) {
     *a->session = (pt_session_view){.key = key, .identity = identity, .kind = kind};
-    pt_trust_enter(m->worker, a->name, pt_now_ns());
+    uint64_t entered = enter(m);
     i = a->pick(a);
-    pt_trust_leave(m->worker);
+    leave(m, entered);
     if (i == PT_PICK_FAILED || (i >= 0 && ((unsigned)i >= m->backends->n || !m->view[i].usable))) {
       note_failure(m);
       i = PT_PICK_DEFAULT;

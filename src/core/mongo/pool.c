@@ -195,6 +195,7 @@ static pt_mongo_pool *make(pt_mongo *m, const pt_backend *b) {
   p->mongo = m;
   p->backend = b->id;
   memcpy(p->name, b->name, sizeof p->name);
+  p->meter = pt_meter_node(&m->meter, p->name);
   return p;
 }
 
@@ -268,6 +269,13 @@ void pt_mongo_pools_turn(pt_mongo *m) {
   } while (any);
 }
 
+static void show(const pt_mongo_pool *p) {
+  if (!p->meter)
+    return;
+  atomic_store_explicit(&p->meter->links, p->n, memory_order_relaxed);
+  atomic_store_explicit(&p->meter->waiting, p->nwaiting, memory_order_relaxed);
+}
+
 static void tick_queue(pt_mongo_pool *p) {
   pt_mongo *m = p->mongo;
   while (p->first && m->worker->now - p->first->since > ms(m->mc->pool_wait)) {
@@ -315,6 +323,7 @@ void pt_mongo_pools_tick(pt_mongo *m) {
     trim(p);
     keep_min(p);
     grow(p);
+    show(p);
     if (!p->usable && !p->n && !p->first) {
       free(p);
       m->pools[i--] = m->pools[--m->npools];

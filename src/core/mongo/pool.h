@@ -10,6 +10,7 @@ struct pt_mongo_pool {
   pt_mongo *mongo;
   uint32_t backend; /* stable id */
   char name[264];
+  pt_node_meter *meter; /* NULL: no memory for one */
   pt_address address;
   uint32_t epoch; /* of the backend and its login: links of an earlier one lead to another process, or as another user */
   bool usable; /* in the snapshot */

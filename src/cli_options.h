@@ -46,6 +46,7 @@ CHOICES("PATH", "<file>")
 CHOICES("LEVEL", "debug info warn error")
 
 SIGNAL("HUP", "reloads FILE without dropping a connection")
+SIGNAL("USR2", "starts the binary that now stands at the path of this one, with the same arguments, and hands over to it")
 SIGNAL("QUIT", "hands all clients over to the process that was started with --upgrade; without one as TERM")
 SIGNAL("TERM", "finishes what is in flight and ends")
 SIGNAL("INT", "ends at once")

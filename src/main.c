@@ -136,6 +136,7 @@ int main(int argc, char **argv) {
   pt_config *cfg = NULL;
   char *errors = NULL, *text = NULL;
   int log, code = pt_cli_parse(argc, argv, &cli);
+  cli.over.argv = argv;
   if (code >= 0)
     return code;
   if (cli.scram)

@@ -17,6 +17,7 @@
 #include "core/door.h"
 #include "core/giver.h"
 #include "core/process.h"
+#include "core/spawn.h"
 #include "core/subject.h"
 #include "core/taker.h"
 #include "core/upgrade_path.h"
@@ -46,7 +47,8 @@ struct pt_control {
   pt_giver *giver; /* NULL while there is a taker */
   uint32_t upgrades; /* of this line of processes */
   char *upgrade_socket; /* path; NULL: no upgrades */
-  ev_signal hup, usr1, term, intr, quit;
+  pid_t heir; /* started by us, 0: none */
+  ev_signal hup, usr1, usr2, term, intr, quit;
   ev_timer grace, ended;
   bool ready, draining, stopping, failed;
   pt_admin *admin; /* NULL: none */
@@ -68,6 +70,27 @@ static void on_grace(struct ev_loop *loop, ev_timer *t, int events) {
 }
 
 /* ---- upgrades ---- */
+
+/* Starts the process that replaces this one. binary: NULL: what now stands where its own was. The new one's pid, or -errno. */
+static pid_t upgrade(pt_control *k, const char *binary) {
+  pt_spawn_reap(k->heir);
+  if (!k->giver)
+    return -EBUSY; /* it has not been let alone by its own predecessor, or has no socket */
+  pid_t pid = pt_spawn_heir(binary, k->over->argv);
+  if (pid < 0)
+    return pid;
+  k->heir = pid;
+  pt_giver_expect(k->giver);
+  pt_info("upgrade", "process %d has been started to take over", (int)pid);
+  return pid;
+}
+
+static void on_usr2(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)events;
+  pid_t pid = upgrade(s->data, NULL);
+  if (pid < 0)
+    pt_error("upgrade", "no new process: %s", pid == -EBUSY ? "this one cannot be replaced now" : strerror((int)-pid));
+}
 
 static void drain(pt_control *k, uint64_t ms);
 static void stop(pt_control *k);
@@ -482,6 +505,7 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   k.grace.data = k.ended.data = &k;
   watch_signal(&k, &k.hup, on_hup, SIGHUP);
   watch_signal(&k, &k.usr1, on_usr1, SIGUSR1);
+  watch_signal(&k, &k.usr2, on_usr2, SIGUSR2);
   watch_signal(&k, &k.term, on_term, SIGTERM);
   watch_signal(&k, &k.intr, on_int, SIGINT);
   watch_signal(&k, &k.quit, on_quit, SIGQUIT);
@@ -506,10 +530,10 @@ out:
     sum_up(&k);
   for (unsigned i = 0; i < k.nworkers; i++)
     pt_worker_join(k.workers[i]);
-  pt_taker_free(k.taker);
   pt_giver_free(k.giver);
   free(k.upgrade_socket);
   pt_subjects_free(&k.subjects);
+  pt_taker_free(k.taker);
   free(k.workers);
   pt_doors_free(&k.doors);
   pt_config_unref(k.cfg);

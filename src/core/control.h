@@ -4,6 +4,7 @@
  *   SIGUSR1  open the log again
  *   SIGTERM  drain: stop accepting, finish what is in flight, at most drain_timeout
  *   SIGINT   stop at once (also the second SIGTERM)
+ *   SIGUSR2  start the binary that now stands where this one's was, and hand over to it
  *   SIGQUIT  hand over to the new process that waits for it (core/giver.h); without one as SIGTERM
  */
 #ifndef PT_CORE_CONTROL_H
@@ -28,6 +29,7 @@ typedef struct pt_overrides {
   const char *error_log; /* path of the log, wins over log.to; NULL: none */
   bool upgrade; /* take over from the process that runs */
   const char *upgrade_socket; /* path; NULL: the configuration's */
+  char *const *argv; /* of this process, for the one that replaces it */
   int foreground; /* of pt_daemon_start, -1: not a daemon */
 } pt_overrides;
 

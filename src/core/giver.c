@@ -269,6 +269,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *t, int events) {
     after(g, TAKEN_MS);
 }
 
+void pt_giver_expect(pt_giver *g) { g->wanted = true; }
+
 bool pt_giver_go(pt_giver *g) {
   if (!g || g->state == ALONE)
     return false;

@@ -38,6 +38,8 @@ typedef struct pt_giver pt_giver;
 
 /* Waits for a new process at the socket path. NULL: it has been logged why; the process serves all the same, but cannot be replaced. */
 pt_giver *pt_giver_start(const pt_giver_env *env, const char *path);
+/* Hands over to the next process that comes, as soon as it is ready. */
+void pt_giver_expect(pt_giver *g);
 /* Hands over now, or when the new process is ready. false: there is no new process. */
 bool pt_giver_go(pt_giver *g);
 /* Something has been handed over: signals that end the process in good order leave it to the giver. */

@@ -10,6 +10,7 @@
 
 enum {
   ROUND_MS = 500,
+  PATIENCE_MS = 20, /* without anybody becoming ready: those who are have waited long enough */
   LOOK_US = 500 /* between two looks at who is ready */
 };
 
@@ -38,7 +39,7 @@ static bool ready(const pt_client *c) {
          !(c->flags & (PT_CLIENT_EOF | PT_CLIENT_CLOSING | PT_CLIENT_REPLY_PART));
 }
 
-static int pack(pt_worker *w, const pt_client *c) {
+static int post(pt_worker *w, const pt_client *c) {
   pt_ho_redis m = {.listener = c->svc->index,
                    .id = c->id,
                    .since = c->since,
@@ -53,6 +54,23 @@ static int pack(pt_worker *w, const pt_client *c) {
   return pt_outbox_send(w->move.to, w->move.round, PT_HO_REDIS, &m, c->conn.io.fd, -1);
 }
 
+/* Remembers it as being on its way. 0 or -ENOMEM. */
+static int remember(pt_worker *w, const pt_client *c) {
+  pt_list *l = &w->move.packed;
+  int e = pt_list_add(l, c->index);
+  if (!e && (e = pt_list_add(l, c->gen)))
+    l->n--;
+  return e;
+}
+
+static void pack(pt_worker *w, pt_client *c) {
+  uint32_t before = w->move.packed.n;
+  if (!remember(w, c) && !post(w, c))
+    return;
+  w->move.packed.n = before;
+  read_again(c);
+}
+
 /* Packs who is ready; the others stay in the list. */
 static void pack_ready(pt_worker *w) {
   pt_list *l = &w->move.waiting;
@@ -63,8 +81,8 @@ static void pack_ready(pt_worker *w) {
       continue;
     if (!ready(c))
       l->at[kept++] = l->at[i];
-    else if (pt_list_add(&w->move.packed, c->index) || pt_list_add(&w->move.packed, c->gen) || pack(w, c))
-      read_again(c);
+    else
+      pack(w, c);
   }
   l->n = kept;
 }
@@ -75,6 +93,7 @@ void pt_move_leave(pt_worker *w, pt_outbox *o, uint32_t round) {
   w->move.to = o;
   w->move.round = round;
   w->move.next = 0;
+  w->move.busy = UINT32_MAX;
   w->move.on = true;
   w->move.until = w->now + ROUND_MS * PT_NS_PER_MS;
   w->move.packed.n = w->move.waiting.n = 0;
@@ -95,7 +114,7 @@ static void give_up_waiting(pt_worker *w) {
 }
 
 void pt_move_turn(pt_worker *w) {
-  bool late = w->now >= w->move.until;
+  bool late = w->now >= w->move.until || (w->move.busy != UINT32_MAX && w->now - w->move.progress > PATIENCE_MS * PT_NS_PER_MS);
   if (w->now < w->move.next && !late)
     return;
   w->move.next = w->now + LOOK_US * UINT64_C(1000);
@@ -103,6 +122,10 @@ void pt_move_turn(pt_worker *w) {
   uint32_t busy = w->move.waiting.n;
   for (unsigned i = 0; i < w->nlisteners; i++)
     busy += w->mongos[i] && pt_outbox_takes(w->move.to, i) ? pt_mongo_leave_turn(w->mongos[i], late) : 0;
+  if (busy < w->move.busy) {
+    w->move.busy = busy;
+    w->move.progress = w->now;
+  }
   if (busy && !late)
     return;
   give_up_waiting(w);
@@ -144,9 +167,8 @@ static int redis(pt_worker *w, unsigned listener, pt_parcel *p, pt_source *sourc
   p->fds[0] = -1;
   c->name = copy(m.name);
   c->user = copy(m.user);
-  if (pt_list_add(&w->move.packed, c->index) || pt_list_add(&w->move.packed, c->gen)) {
+  if (remember(w, c))
     pt_client_fail(c, PT_E_MEMORY, "out of memory");
-  }
   return 0;
 }
 

@@ -248,11 +248,12 @@ static void stop_listening(pt_taker *t) {
 /* The old process has ended, or says what it must not: clients that it has not let go are still its own, if it lives. */
 static void broken(pt_taker *t, const char *why) {
   pt_error("upgrade", "process %d: %s", (int)t->pid, why);
-  stop_listening(t);
-  if (!t->begun) {
+  if (!t->begun) { /* it hears of our end when everything here has ended */
+    ev_io_stop(t->env.loop, &t->io);
     t->env.fail(t->env.arg);
     return;
   }
+  stop_listening(t);
   tell_workers(t, (pt_msg){.kind = PT_MSG_LEFT, .fd = -1, .taken = true}); /* closed here only */
   t->env.end(t->env.arg);
 }

@@ -225,6 +225,8 @@ typedef struct pt_move {
   struct pt_outbox *to;
   uint32_t round;
   uint64_t until, next; /* ns: the end of the round; when to look again */
+  uint64_t progress; /* ns: when busy fell */
+  uint32_t busy; /* clients that were not ready at the last look */
   bool on; /* a round goes on */
   pt_list waiting; /* indexes: something of them is in flight */
   pt_list packed; /* index and generation, in turn */

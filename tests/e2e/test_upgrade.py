@@ -1,11 +1,14 @@
 """One process takes over from another: nobody notices, and when it goes wrong the old one serves on."""
+import contextlib
 import itertools
 import os
+import re
 import signal
 import socket
 import struct
 import threading
 import time
+from pathlib import Path
 
 import puerta as rig
 import pymongo
@@ -461,3 +464,59 @@ def test_a_new_process_gives_up_on_a_corrupt_stream(cluster, start, bad):
                 assert new.wait(30) == 1
         assert new.wait(30) == 1
     assert {"damaged": "a damaged message", "out of place": "a message out of place", "nothing": "sent this one away"}[bad] in p.log(at)
+
+
+# ---- by itself ----
+
+def heir(p, since):
+    """The process that has taken over, by the log."""
+    m = wait_for("somebody to take over", 30, lambda: re.search(r"process (\d+) has taken over", p.log(since)))
+    return int(m[1])
+
+
+@pytest.fixture
+def line(cluster, start):
+    """A puerta whose successors are its own children: they are ended with it."""
+    p = start.keep(rig.Puerta.for_cluster(cluster.addresses))
+    yield p
+    for pid in re.findall(r"process (\d+) has been started", p.log()):
+        with contextlib.suppress(OSError):
+            if str(p.file).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def test_a_signal_does_all_of_it(line):
+    """USR2: the process starts its successor itself, with its own arguments, and hands over; twice."""
+    p = line
+    with Busy(p.port, 10) as busy:
+        first, at = p.process, p.mark()
+        first.send_signal(signal.SIGUSR2)
+        second = heir(p, at)
+        assert first.wait(30) == 0
+        busy.move_on()
+        at = p.mark()
+        os.kill(second, signal.SIGUSR2)
+        third = heir(p, at)
+        p.wait_log(f"process {second} has ended", since=at)
+        busy.move_on()
+        assert Path(f"/proc/{third}/cmdline").read_bytes().split(b"\0").count(b"--upgrade") == 1
+    os.kill(third, signal.SIGINT)
+    wait_for("it to end", 30, lambda: "requests of" in p.log(at) and not os.path.exists(f"/proc/{third}/exe"))
+
+
+def test_a_signal_with_a_broken_configuration(line):
+    p = line
+    with Busy(p.port, 4) as busy:
+        good = p.file.read_text()
+        p.file.write_text(good + "}")
+        at = p.mark()
+        p.process.send_signal(signal.SIGUSR2)
+        p.wait_log(r"puerta.lua:\d+", since=at)
+        time.sleep(0.2)
+        serving(p, busy)
+        p.file.write_text(good)
+        at = p.mark()
+        p.process.send_signal(signal.SIGUSR2)
+        heir(p, at)
+        assert p.process.wait(30) == 0
+        busy.move_on()

@@ -200,12 +200,15 @@ def client_document(app=None, driver="rig", version="1"):
 class Wire:
     """One connection. Blocking; ConnectionError when the peer has closed."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=20, first=b"", source=None):
+    def __init__(self, port, host="127.0.0.1", timeout=20, first=b"", source=None, tls=None):
+        """tls: an ssl context; it begins after what is sent first."""
         self.sock = socket.create_connection((host, port), timeout, source_address=source and (source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.ids = itertools.count(1)
         if first:
             self.sock.sendall(first)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=host)
 
     def __enter__(self):
         return self

@@ -15,27 +15,12 @@
 #include "core/config.h"
 #include "script/config_lua.h"
 #include "script/state.h"
+#include "tls_pem.h"
 #include "wire/mongo_compress.h"
 
 static char dir[] = "/tmp/puerta-config-XXXXXX";
 static char path[64];
 
-/* A certificate and its key. */
-static const char pem[] = "-----BEGIN CERTIFICATE-----\n"
-                          "MIIBdTCCARugAwIBAgIUDF6utKusS4zPDxbhOW2u2fGMvKQwCgYIKoZIzj0EAwIw\n"
-                          "DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjUwMTUwMDhaGA8yMDgxMDgyODAxNTAw\n"
-                          "OFowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABI1z\n"
-                          "mbgJZidlIgnVu5r9y5gyS8gQyeiygeDZ9snv6mdt50lM0MaNblyA+JVifTr/s/18\n"
-                          "Oq/75jXjP+UfvmZHpoejUzBRMB0GA1UdDgQWBBTYuSdDmHBzGx9tY/1eLjrJHruf\n"
-                          "DzAfBgNVHSMEGDAWgBTYuSdDmHBzGx9tY/1eLjrJHrufDzAPBgNVHRMBAf8EBTAD\n"
-                          "AQH/MAoGCCqGSM49BAMCA0gAMEUCIQCyrUjIWiSnXbTuDdXsqBZpGj1HS6OHc+Xx\n"
-                          "cxWDvhNHQQIgTwDjC++ZzDRMQS+EnHHmOv8tScdJq29b1XPdP+BNpnM=\n"
-                          "-----END CERTIFICATE-----\n"
-                          "-----BEGIN PRIVATE KEY-----\n"
-                          "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJ07wRSSRpk5E9dih\n"
-                          "LjYmhrnFi/noVNyTOjEOjF6idsihRANCAASNc5m4CWYnZSIJ1bua/cuYMkvIEMno\n"
-                          "soHg2fbJ7+pnbedJTNDGjW5cgPiVYn06/7P9fDqv++Y14z/lH75mR6aH\n"
-                          "-----END PRIVATE KEY-----\n";
 static char pem_path[64];
 
 static int set_up(void **state) {

@@ -76,3 +76,12 @@ bool pt_backends_same_view(const pt_server_hello *a, const pt_server_hello *b) {
          a->max_message == b->max_message && a->max_batch == b->max_batch && a->min_wire == b->min_wire &&
          a->max_wire == b->max_wire && a->session_minutes == b->session_minutes && a->compressors == b->compressors;
 }
+
+char *pt_backend_host(const char name[264], char out[264]) {
+  size_t skip = name[0] == '[';
+  snprintf(out, sizeof((pt_backend *)0)->name, "%s", name + skip);
+  char *end = strrchr(out, ':');
+  if (end)
+    end[-(ptrdiff_t)skip] = 0; /* the bracket is right before it */
+  return out;
+}

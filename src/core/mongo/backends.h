@@ -39,6 +39,9 @@ typedef struct pt_backends {
   pt_backend at[];
 } pt_backends;
 
+/* The host of such a name, without brackets, into out of the same size; returns out. */
+char *pt_backend_host(const char name[264], char out[264]);
+
 pt_backends *pt_backends_new(unsigned n); /* zeroed, one reference. NULL: no memory */
 pt_backends *pt_backends_ref(pt_backends *b);
 void pt_backends_unref(pt_backends *b); /* NULL is allowed */

@@ -122,7 +122,7 @@ static void end_round(pt_check *c, const char *why) {
     c->env->changed(c);
 }
 
-static void probe(pt_check *c) { pt_probe_start(&c->probe, c->env->mc, &c->at[c->cur]); }
+static void probe(pt_check *c) { pt_probe_start(&c->probe, c->env->lc, c->host, &c->at[c->cur]); }
 
 static void on_probe(pt_probe *p, bool good) {
   pt_check *c = p->owner;

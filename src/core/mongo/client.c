@@ -64,6 +64,14 @@ static int more_clients(pt_mongo *m) {
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events);
+
+/* TLS begins with the next byte, when the listener has it. */
+static void secure(pt_mongo_client *c) {
+  pt_worker *w = c->mongo->worker;
+  if (c->mongo->lc->tls && pt_conn_accept_tls(&c->conn, w->loop, c->mongo->lc->tls, &w->hall))
+    pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
+}
+
 static pt_mongo_client *client_new(pt_mongo *m, int fd, uint64_t id, pt_source *source) {
   if (!m->free_client && more_clients(m))
     return NULL;
@@ -94,6 +102,8 @@ int pt_mongo_client_open(pt_mongo *m, int fd, const pt_address *from, uint64_t i
   if (pt_cidr_any(m->mc->trusted, m->mc->ntrusted, c->ip))
     c->state = PT_MC_PROXY;
   pt_count(&m->worker->n.accepted);
+  if (c->state == PT_MC_FIRST)
+    secure(c);
   return 0;
 }
 
@@ -137,10 +147,15 @@ void pt_mongo_client_fail(pt_mongo_client *c, pt_error e, const char *reason) {
 }
 
 void pt_mongo_client_broken(pt_mongo_client *c, int error) {
-  if (!error || error == -ECONNRESET || error == -EPIPE)
+  char where[PT_ADDRESS_TEXT];
+  bool tls = c->conn.tls && (error == -EPROTO || error == -ETIMEDOUT);
+  pt_conn_blame(&c->conn, error, c->mongo->lc->name, pt_mongo_client_where(c, where));
+  if (tls)
+    pt_told_count(c->mongo->worker, error == -EPROTO ? PT_E_TLS : PT_E_HANDSHAKE_TIMEOUT);
+  if (tls || !error || error == -ECONNRESET || error == -EPIPE)
     pt_mongo_client_close(c, NULL);
   else
-    pt_mongo_client_fail(c, PT_E_CONNECTION, strerror(-error));
+    pt_mongo_client_fail(c, PT_E_CONNECTION, pt_conn_error(&c->conn, error));
 }
 
 void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
@@ -175,7 +190,7 @@ void pt_mongo_client_late(pt_mongo_client *c, pt_error e, const char *reason) {
 
 bool pt_mongo_client_stalls(pt_mongo_client *c, bool in_request, bool in_reply) {
   const pt_mongo *m = c->mongo;
-  bool reads = in_request && ev_is_active(&c->conn.io) && (c->conn.io.events & EV_READ);
+  bool reads = in_request && (pt_conn_watched(&c->conn) & EV_READ);
   bool writes = in_reply && (c->flags & PT_MC_BLOCKED_OUT);
   uint64_t underway = writes ? pt_conn_underway(&c->conn) : 0, moved = c->moved > underway ? c->moved - underway : 0;
   if (!pt_slow_look(&c->slow, reads || writes, moved, m->worker->now, m->mc->stall_timeout))
@@ -184,6 +199,16 @@ bool pt_mongo_client_stalls(pt_mongo_client *c, bool in_request, bool in_reply) 
                        writes ? "it does not read its reply (timeouts.stall)"
                               : "it does not finish its request (timeouts.stall)");
   return true;
+}
+
+/* A handshake where none is expected. */
+static void refuse_tls(pt_mongo_client *c) {
+  static pt_log_rate rate;
+  char where[PT_ADDRESS_TEXT];
+  pt_log_every(&rate, PT_LOG_WARN, "tls", "%s: %s: it speaks TLS, and this listener has no tls (%s)", c->mongo->lc->name,
+               pt_mongo_client_where(c, where), pt_errors[PT_E_TLS].code);
+  pt_told_count(c->mongo->worker, PT_E_TLS);
+  pt_mongo_client_close(c, NULL);
 }
 
 /* ---- the first message ---- */
@@ -220,6 +245,7 @@ static bool take_proxy_header(pt_mongo_client *c) {
   c->in_off += (uint32_t)n;
   c->in_len -= (uint32_t)n;
   c->state = PT_MC_FIRST;
+  secure(c);
   return c->in_len > 0;
 }
 
@@ -251,6 +277,10 @@ static void look(pt_mongo_client *c) {
   if (c->in_len < PT_MONGO_HEADER)
     return;
   int e = pt_mongo_header_read(&msg.h, p, PT_MONGO_MAX_HELLO, &why);
+  if (e && p[0] == 0x16 && p[1] == 3 && !c->conn.tls) {
+    refuse_tls(c);
+    return;
+  }
   char text[80];
   if (!e && msg.h.opcode != PT_OP_MSG && msg.h.opcode != PT_OP_QUERY) {
     snprintf(text, sizeof text, "its first message is %s, expected a hello in OP_MSG or OP_QUERY",
@@ -294,13 +324,25 @@ static int make_room(pt_mongo_client *c) {
   return 0;
 }
 
+/* Reads the PROXY header and not a byte more: what follows is for TLS. As pt_conn_read. */
+static ssize_t read_header(pt_mongo_client *c, uint8_t *out, size_t cap) {
+  pt_proxy_header h;
+  ssize_t n = pt_conn_peek(&c->conn, out, cap);
+  if (n <= 0)
+    return n;
+  int whole = pt_proxy_header_read(&h, c->in->data + c->in_off, c->in_len + (size_t)n);
+  return pt_conn_read(&c->conn, out, whole > 0 ? (size_t)whole - c->in_len : (size_t)n);
+}
+
 static void on_first(pt_mongo_client *c) {
   if (make_room(c)) {
     pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
     return;
   }
   uint32_t at = c->in_off + c->in_len;
-  ssize_t n = pt_conn_read(&c->conn, c->in->data + at, c->in->cap - at);
+  bool header = c->state == PT_MC_PROXY && c->mongo->lc->tls;
+  uint8_t *to = c->in->data + at;
+  ssize_t n = header ? read_header(c, to, c->in->cap - at) : pt_conn_read(&c->conn, to, c->in->cap - at);
   if (n == -EAGAIN)
     return;
   if (n <= 0) {
@@ -355,7 +397,7 @@ static void watch_out(pt_mongo_client *c, bool blocked) {
   if (!(c->flags & PT_MC_BLOCKED_OUT) == !blocked)
     return;
   c->flags ^= PT_MC_BLOCKED_OUT;
-  int reads = ev_is_active(&c->conn.io) ? c->conn.io.events & EV_READ : 0;
+  int reads = pt_conn_watched(&c->conn) & EV_READ;
   pt_conn_watch(&c->conn, c->mongo->worker->loop, reads | (blocked ? EV_WRITE : 0));
 }
 

@@ -22,6 +22,13 @@ void pt_mlink_watch(pt_mlink *l) {
 
 /* ---- opening and closing ---- */
 
+/* TLS, when the listener has it. 0 or -ENOMEM. */
+static int secure(pt_mlink *l, const pt_mongo_pool *p) {
+  pt_tls_context *tls = p->mongo->lc->backend_tls;
+  char host[sizeof p->name];
+  return tls ? pt_conn_connect_tls(&l->conn, p->mongo->worker->loop, tls, pt_backend_host(p->name, host), NULL, 0) : 0;
+}
+
 int pt_mlink_open(pt_mongo_pool *p) {
   int fd = p->address.len ? pt_connect(&p->address) : -EHOSTUNREACH;
   if (fd < 0)
@@ -31,13 +38,18 @@ int pt_mlink_open(pt_mongo_pool *p) {
     close(fd);
     return -ENOMEM;
   }
+  pt_conn_open(&l->conn, p->mongo->worker->loop, fd, EV_WRITE, on_io, l);
+  if (secure(l, p)) {
+    pt_conn_close(&l->conn, p->mongo->worker->loop);
+    free(l);
+    return -ENOMEM;
+  }
   l->pool = p;
   l->epoch = p->epoch;
   l->since = pt_mlink_worker(l)->now;
   p->n++;
   p->nconnecting++;
   pt_mongo_pool_move(l, NULL, &p->others);
-  pt_conn_open(&l->conn, pt_mlink_worker(l)->loop, fd, EV_WRITE, on_io, l);
   return 0;
 }
 
@@ -163,7 +175,7 @@ void pt_mlink_flush(pt_mlink *l) {
   int e = pt_conn_send(&l->conn, &l->out);
   l->written += before - l->out.bytes;
   if (e && e != -EAGAIN) {
-    pt_mlink_cut(l, strerror(-e));
+    pt_mlink_cut(l, pt_conn_error(&l->conn, e));
     return;
   }
   if (e) {
@@ -202,9 +214,9 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events) {
   pt_mlink *l = io->data;
   pt_mlink_worker(l)->events++;
   if (l->state == PT_MLINK_CONNECTING) {
-    int e = pt_connect_error(io->fd);
+    int e = pt_conn_connected(&l->conn);
     if (e)
-      pt_mlink_cut(l, strerror(-e));
+      pt_mlink_cut(l, pt_conn_error(&l->conn, e));
     else
       start_greeting(l);
     return;

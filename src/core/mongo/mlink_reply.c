@@ -242,7 +242,7 @@ void pt_mlink_read(pt_mlink *l) {
   if (n == -EAGAIN)
     return;
   if (n <= 0) {
-    pt_mlink_cut(l, n ? strerror((int)-n) : "it closed the connection");
+    pt_mlink_cut(l, n ? pt_conn_error(&l->conn, (int)n) : "it closed the connection");
     return;
   }
   uint32_t have = l->nleft + (uint32_t)n;

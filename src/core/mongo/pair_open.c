@@ -8,6 +8,18 @@
 #include "wire/proxy_header.h"
 
 static void on_backend(struct ev_loop *loop, ev_io *io, int events);
+static size_t proxy_header(pt_mongo_client *c, uint8_t out[PT_PROXY_MAX]);
+
+/* TLS to the backend, when the listener has it; the PROXY header comes before. 0 or -ENOMEM. */
+static int secure(pt_mongo_client *c, const pt_backend *b) {
+  pt_tls_context *tls = c->mongo->lc->backend_tls;
+  uint8_t header[PT_PROXY_MAX];
+  char host[sizeof b->name];
+  if (!tls)
+    return 0;
+  size_t n = c->mongo->mc->proxy_send == PT_PROXY_OFF ? 0 : proxy_header(c, header);
+  return pt_conn_connect_tls(&c->pair->conn, c->mongo->worker->loop, tls, pt_backend_host(b->name, host), header, n);
+}
 
 void pt_pair_open(pt_mongo_client *c, uint32_t except) {
   pt_pair *p = c->pair;
@@ -29,6 +41,10 @@ void pt_pair_open(pt_mongo_client *c, uint32_t except) {
       pt_conn_open(&p->conn, m->worker->loop, fd, EV_WRITE, on_backend, c);
       p->state = PT_PAIR_CONNECTING;
       p->opened = m->worker->now;
+      if (secure(c, b)) {
+        pt_mongo_client_fail(c, PT_E_MEMORY, "out of memory");
+        return;
+      }
       pt_pair_look(c);
       pt_pair_watch(c);
       return;
@@ -82,7 +98,7 @@ static void greet(pt_mongo_client *c) {
   unsigned n = 0;
   size_t total = 0;
   bool again = p->hello && p->greeted;
-  if (c->mongo->mc->proxy_send != PT_PROXY_OFF)
+  if (c->mongo->mc->proxy_send != PT_PROXY_OFF && !p->conn.tls)
     iov[n++] = (struct iovec){header, proxy_header(c, header)};
   if (again)
     iov[n++] = (struct iovec){p->hello->data, p->hello->fill};
@@ -90,7 +106,7 @@ static void greet(pt_mongo_client *c) {
     total += iov[i].iov_len;
   ssize_t put = n ? pt_conn_write(&p->conn, iov, n) : 0;
   if (put != (ssize_t)total) { /* a fresh socket's buffer takes these few bytes whole */
-    pt_pair_failed(c, put < 0 ? strerror((int)-put) : "cannot send hello");
+    pt_pair_failed(c, put < 0 ? pt_conn_error(&p->conn, (int)put) : "cannot send hello");
     return;
   }
   p->state = PT_PAIR_GREETING;
@@ -118,9 +134,9 @@ static void on_backend(struct ev_loop *loop, ev_io *io, int events) {
   uint32_t gen = c->gen;
   c->mongo->worker->events++;
   if (p->state == PT_PAIR_CONNECTING) {
-    int e = pt_connect_error(io->fd);
+    int e = pt_conn_connected(&p->conn);
     if (e)
-      pt_pair_failed(c, strerror(-e));
+      pt_pair_failed(c, pt_conn_error(&p->conn, e));
     else
       greet(c);
     return;

@@ -1,7 +1,6 @@
 /* Bytes from one socket to the other: one read, one write in the same callback; only what the kernel does not take is queued. */
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "core/mongo/pair_state.h"
 
@@ -95,7 +94,7 @@ static void send_on(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t 
   }
   e = used ? pass(&c->mongo->worker->pool, &p->conn, &p->out, chunk, off, used) : 0;
   if (e)
-    pt_pair_lost(c, c->backend, strerror(-e));
+    pt_pair_lost(c, c->backend, pt_conn_error(&p->conn, e));
   else
     pt_pair_watch(c);
 }
@@ -136,7 +135,7 @@ static void at_end(pt_mongo_client *c) {
     return;
   }
   if (!p->out.bytes)
-    shutdown(p->conn.io.fd, SHUT_WR);
+    pt_conn_end(&p->conn);
   pt_pair_watch(c);
 }
 
@@ -228,7 +227,7 @@ void pt_pair_backend_readable(pt_mongo_client *c) {
   if (got == -EAGAIN)
     return;
   if (got <= 0) {
-    const char *why = got == 0 ? "it closed the connection" : strerror((int)-got);
+    const char *why = got == 0 ? "it closed the connection" : pt_conn_error(&p->conn, (int)got);
     if (p->state == PT_PAIR_GREETING)
       pt_pair_failed(c, why);
     else
@@ -261,7 +260,7 @@ void pt_pair_backend_writable(pt_mongo_client *c) {
   pt_pair *p = c->pair;
   int e = pt_conn_send(&p->conn, &p->out);
   if (e && e != -EAGAIN) {
-    pt_pair_lost(c, c->backend, strerror(-e));
+    pt_pair_lost(c, c->backend, pt_conn_error(&p->conn, e));
     return;
   }
   if (pt_pair_done(c)) {
@@ -269,6 +268,6 @@ void pt_pair_backend_writable(pt_mongo_client *c) {
     return;
   }
   if (!e && (c->flags & PT_MC_EOF))
-    shutdown(p->conn.io.fd, SHUT_WR);
+    pt_conn_end(&p->conn);
   pt_pair_watch(c);
 }

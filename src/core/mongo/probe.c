@@ -83,7 +83,9 @@ static void judge(pt_probe *p) {
 /* ---- bytes ---- */
 
 static void lost(pt_probe *p, int e) {
-  if (!e || e == -ECONNRESET || e == -EPIPE)
+  if (p->conn.tls && (e == -EPROTO || !p->connected))
+    fail(p, "%s", pt_conn_error(&p->conn, e));
+  else if (!e || e == -ECONNRESET || e == -EPIPE)
     fail_or_ask_again(p, "it closed the connection");
   else
     fail_errno(p, e);
@@ -173,17 +175,20 @@ static void arm(pt_probe *p, uint64_t ms) {
   ev_timer_start(p->loop, &p->timer);
 }
 
-/* A backend that wants the header of the PROXY protocol wants it of us too. */
+/* A backend that wants the header of the PROXY protocol wants it of us too, before TLS. */
+static size_t introduction(const pt_probe *p, uint8_t out[PT_PROXY_MAX]) {
+  pt_proxy_header none = {.family = AF_UNSPEC};
+  return p->mc->proxy_send == PT_PROXY_OFF ? 0 : pt_proxy_header_write(&none, p->mc->proxy_send == PT_PROXY_V1 ? 1 : 2, out);
+}
+
 static int introduce(pt_probe *p) {
   uint8_t bytes[PT_PROXY_MAX];
-  pt_proxy_header none = {.family = AF_UNSPEC};
-  if (p->mc->proxy_send == PT_PROXY_OFF)
-    return 0;
-  return pt_segq_copy(&p->out, p->pool, bytes, pt_proxy_header_write(&none, p->mc->proxy_send == PT_PROXY_V1 ? 1 : 2, bytes), 0);
+  size_t n = p->conn.tls ? 0 : introduction(p, bytes);
+  return n ? pt_segq_copy(&p->out, p->pool, bytes, n, 0) : 0;
 }
 
 static void on_connected(pt_probe *p) {
-  int e = pt_connect_error(p->conn.io.fd);
+  int e = pt_conn_connected(&p->conn);
   p->greet = (pt_greet){0};
   if (e) {
     lost(p, e);
@@ -228,6 +233,13 @@ static void open_connection(pt_probe *p) {
   }
   pt_conn_open(&p->conn, p->loop, fd, EV_WRITE, on_io, p);
   arm(p, p->mc->connect_timeout);
+  uint8_t first[PT_PROXY_MAX];
+  if (p->lc->backend_tls && pt_conn_connect_tls(&p->conn, p->loop, p->lc->backend_tls, p->host, first, introduction(p, first))) {
+    pt_conn_close(&p->conn, p->loop);
+    p->ours = true;
+    snprintf(p->error, sizeof p->error, "out of memory");
+    arm(p, 0);
+  }
 }
 
 void pt_probe_init(pt_probe *p, struct ev_loop *loop, pt_pool *pool, pt_probe_done *done, void *owner) {
@@ -241,9 +253,12 @@ void pt_probe_init(pt_probe *p, struct ev_loop *loop, pt_pool *pool, pt_probe_do
   p->timer.data = p;
 }
 
-void pt_probe_start(pt_probe *p, const pt_mongo_config *mc, const pt_address *to) {
+void pt_probe_start(pt_probe *p, const pt_listener_config *lc, const char *host, const pt_address *to) {
+  const pt_mongo_config *mc = lc->mongo;
   pt_probe_stop(p);
+  p->lc = lc;
   p->mc = mc;
+  p->host = host;
   p->to = *to;
   p->running = true;
   p->second = p->ours = false;

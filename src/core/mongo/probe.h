@@ -21,7 +21,9 @@ struct pt_probe {
   char error[160]; /* why it was bad */
   bool ours; /* it was bad for want of descriptors or memory here: that says nothing of the backend */
   /* its own */
-  const pt_mongo_config *mc;
+  const pt_listener_config *lc;
+  const pt_mongo_config *mc; /* in lc */
+  const char *host;
   pt_address to;
   pt_conn conn;
   ev_timer timer;
@@ -35,9 +37,9 @@ struct pt_probe {
 
 /* Makes zeroed memory ready. */
 void pt_probe_init(pt_probe *p, struct ev_loop *loop, pt_pool *pool, pt_probe_done *done, void *owner);
-/* Asks the backend at to, within mc->health_timeout, and connects within mc->connect_timeout. A running probe is stopped before. mc is
- * borrowed while it runs. */
-void pt_probe_start(pt_probe *p, const pt_mongo_config *mc, const pt_address *to);
+/* Asks the backend at to, which is called host, within health_timeout, and connects within connect_timeout. A running probe is stopped before. lc
+ * and host are borrowed while it runs. */
+void pt_probe_start(pt_probe *p, const pt_listener_config *lc, const char *host, const pt_address *to);
 /* Ends it without a word; harmless when it does not run. */
 void pt_probe_stop(pt_probe *p);
 

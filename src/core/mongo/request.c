@@ -198,7 +198,7 @@ void pt_request_client_io(pt_mongo_client *c, int events) {
         pt_request_watch(c);
     }
   }
-  if ((events & EV_READ) && c->gen == gen && ev_is_active(&c->conn.io) && (c->conn.io.events & EV_READ))
+  if ((events & EV_READ) && c->gen == gen && (pt_conn_watched(&c->conn) & EV_READ))
     on_readable(c);
 }
 

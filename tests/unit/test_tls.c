@@ -1,0 +1,384 @@
+/* TLS sessions over a socket that takes few bytes at a time, and conns that speak TLS: what blocks, what waits inside, who waits for his turn. */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "net/address.h"
+#include "net/conn.h"
+#include "net/hall.h"
+#include "tls_pem.h"
+
+enum {
+  MUCH = 3 * 1024 * 1024,
+  TURNS = 100000
+};
+
+static char path[] = "/tmp/puerta-tls-XXXXXX";
+static pt_tls_context *server, *client;
+
+static pt_tls_context *context(bool is_server, const char *name) {
+  char err[256], warn[256];
+  pt_tls_options o = {.server = is_server,
+                      .cert = is_server ? path : NULL,
+                      .key = is_server ? path : NULL,
+                      .ca = path,
+                      .verify = is_server ? PT_TLS_VERIFY_NONE : PT_TLS_VERIFY_REQUIRED,
+                      .server_name = (char *)name,
+                      .tickets = true,
+                      .handshake_timeout = 10000};
+  pt_tls_context *c = pt_tls_context_new(&o, err, sizeof err, warn, sizeof warn);
+  if (!c)
+    fail_msg("%s", err);
+  assert_string_equal(warn, "");
+  return c;
+}
+
+static int set_up(void **state) {
+  (void)state;
+  signal(SIGPIPE, SIG_IGN);
+  int fd = mkstemp(path);
+  if (fd < 0 || write(fd, pem, sizeof pem - 1) != (ssize_t)sizeof pem - 1)
+    return -1;
+  close(fd);
+  server = context(true, NULL);
+  client = context(false, "test");
+  return 0;
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  pt_tls_context_unref(server);
+  pt_tls_context_unref(client);
+  return unlink(path);
+}
+
+/* ---- sessions ---- */
+
+typedef struct two {
+  int fds[2];
+  pt_tls *a, *b; /* client, server */
+} two;
+
+static two connected(pt_tls_context *as_client) {
+  two t;
+  int little = 4096;
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, t.fds), 0);
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(setsockopt(t.fds[i], SOL_SOCKET, SO_SNDBUF, &little, sizeof little), 0);
+  t.a = pt_tls_new(as_client, t.fds[0], NULL);
+  t.b = pt_tls_new(server, t.fds[1], NULL);
+  assert_true(t.a && t.b);
+  return t;
+}
+
+static int shake(two *t) {
+  int a = -EAGAIN, b = -EAGAIN;
+  for (int i = 0; i < 100 && (a == -EAGAIN || b == -EAGAIN); i++) {
+    a = a == -EAGAIN ? pt_tls_handshake(t->a) : a;
+    b = b == -EAGAIN ? pt_tls_handshake(t->b) : b;
+  }
+  return a ? a : b;
+}
+
+static void end(two *t) {
+  pt_tls_free(t->a);
+  pt_tls_free(t->b);
+  close(t->fds[0]);
+  close(t->fds[1]);
+}
+
+static uint8_t byte(size_t i) { return (uint8_t)(i * 2654435761u >> 13); }
+
+/* Everything that was taken arrives, in order, whatever the pieces; a record that does not go out keeps its last byte back. */
+static void a_narrow_socket(void **state) {
+  (void)state;
+  two t = connected(client);
+  static uint8_t out[MUCH], in[65536];
+  size_t sent = 0, got = 0, blocked = 0;
+  unsigned seed = 7;
+  assert_int_equal(shake(&t), 0);
+  for (size_t i = 0; i < MUCH; i++)
+    out[i] = byte(i);
+  for (int turn = 0; got < MUCH && turn < TURNS; turn++) {
+    size_t left = MUCH - sent, n = left ? 1 + (size_t)rand_r(&seed) % (left < 50000 ? left : 50000) : 0, cut = n / 3;
+    struct iovec iov[3] = {{out + sent, cut}, {out + sent + cut, 0}, {out + sent + cut, n - cut}};
+    ssize_t put = n ? pt_tls_write(t.a, iov, 3) : 0;
+    assert_true(put == -EAGAIN || (put >= 0 && put <= (ssize_t)n));
+    if (n && put < (ssize_t)n) {
+      blocked++;
+      assert_int_equal(pt_tls_waits(t.a, PT_TLS_WRITE), POLLOUT);
+    }
+    sent += put > 0 ? (size_t)put : 0;
+    ssize_t have = pt_tls_read(t.b, in, 1 + (size_t)rand_r(&seed) % sizeof in);
+    assert_true(have == -EAGAIN || have > 0);
+    for (ssize_t i = 0; i < have; i++)
+      assert_int_equal(in[i], byte(got + (size_t)i));
+    got += have > 0 ? (size_t)have : 0;
+    assert_true(got <= sent + 1);
+  }
+  assert_int_equal(got, MUCH);
+  assert_true(blocked > 10);
+  end(&t);
+}
+
+static void what_waits_inside(void **state) {
+  (void)state;
+  two t = connected(client);
+  uint8_t in[100];
+  assert_int_equal(shake(&t), 0);
+  assert_int_equal(pt_tls_read(t.b, in, sizeof in), -EAGAIN);
+  assert_false(pt_tls_pending(t.b));
+  for (int i = 0; i < 3; i++)
+    assert_int_equal(pt_tls_write(t.a, &(struct iovec){"0123456789", 10}, 1), 10);
+  assert_int_equal(pt_tls_read(t.b, in, 5), 5);
+  assert_true(pt_tls_pending(t.b));
+  assert_int_equal(pt_tls_read(t.b, in, sizeof in), 25);
+  assert_false(pt_tls_pending(t.b));
+  end(&t);
+}
+
+static void one_side_ends(void **state) {
+  (void)state;
+  two t = connected(client);
+  uint8_t in[100];
+  assert_int_equal(shake(&t), 0);
+  assert_int_equal(pt_tls_write(t.a, &(struct iovec){"last", 4}, 1), 4);
+  pt_tls_end(t.a);
+  assert_int_equal(pt_tls_read(t.b, in, sizeof in), 4);
+  assert_true(pt_tls_pending(t.b)); /* the end */
+  assert_int_equal(pt_tls_read(t.b, in, sizeof in), 0);
+  assert_int_equal(pt_tls_write(t.b, &(struct iovec){"answer", 6}, 1), 6);
+  assert_int_equal(pt_tls_read(t.a, in, sizeof in), 6);
+  end(&t);
+}
+
+static void what_is_no_tls(void **state) {
+  (void)state;
+  two t = connected(client);
+  uint8_t in[100];
+  assert_int_equal(pt_tls_read(t.b, in, sizeof in), -EAGAIN);
+  assert_int_equal(pt_tls_write(t.b, &(struct iovec){"x", 1}, 1), -EAGAIN);
+  assert_int_equal(write(t.fds[0], "*1\r\n$4\r\nPING\r\n", 14), 14);
+  assert_int_equal(pt_tls_handshake(t.b), -EPROTO);
+  assert_string_equal(pt_tls_why(t.b), "it does not speak TLS: a plain client at a TLS port?");
+  assert_int_equal(pt_tls_read(t.b, in, sizeof in), -EPROTO);
+  assert_int_equal(pt_tls_write(t.b, &(struct iovec){"x", 1}, 1), -EPROTO);
+  end(&t);
+}
+
+static void another_name(void **state) {
+  (void)state;
+  pt_tls_context *other = context(false, "other");
+  two t = connected(other);
+  assert_int_equal(shake(&t), -EPROTO);
+  assert_string_equal(pt_tls_why(t.a), "its certificate is not accepted: hostname mismatch");
+  end(&t);
+  pt_tls_context_unref(other);
+}
+
+static void junk_in_the_middle(void **state) {
+  (void)state;
+  two t = connected(client);
+  uint8_t in[100];
+  assert_int_equal(shake(&t), 0);
+  assert_int_equal(write(t.fds[0], "\x17\x03\x03\x00\x20 this is nothing that was sealed", 37), 37);
+  assert_int_equal(pt_tls_read(t.b, in, sizeof in), -EPROTO);
+  assert_true(*pt_tls_why(t.b));
+  end(&t);
+}
+
+static void bad_files(void **state) {
+  (void)state;
+  char err[256], warn[256];
+  pt_tls_options o = {.server = true, .cert = "/nowhere", .key = path};
+  assert_null(pt_tls_context_new(&o, err, sizeof err, warn, sizeof warn));
+  assert_string_equal(err, "cert: /nowhere: No such file or directory");
+  o.cert = "/dev/null";
+  assert_null(pt_tls_context_new(&o, err, sizeof err, warn, sizeof warn));
+  assert_string_equal(err, "cert: /dev/null: no PEM file with a certificate");
+  o = (pt_tls_options){.server = true, .cert = path, .key = "/dev/null"};
+  assert_null(pt_tls_context_new(&o, err, sizeof err, warn, sizeof warn));
+  assert_string_equal(err, "key: /dev/null: no PEM file with a private key");
+}
+
+/* ---- conns ---- */
+
+typedef struct peer {
+  pt_conn conn;
+  size_t got, calls;
+  bool connected;
+  int error;
+} peer;
+
+static struct ev_loop *loop;
+static pt_hall hall;
+
+static void on_client(struct ev_loop *l, ev_io *io, int events) {
+  (void)events;
+  peer *p = io->data;
+  if (p->connected)
+    return;
+  p->error = pt_conn_connected(&p->conn);
+  p->connected = true;
+  pt_conn_watch(&p->conn, l, 0);
+}
+
+static void on_server(struct ev_loop *l, ev_io *io, int events) {
+  (void)l, (void)events;
+  peer *p = io->data;
+  uint8_t in[10];
+  p->calls++;
+  ssize_t n = pt_conn_read(&p->conn, in, sizeof in);
+  if (n > 0)
+    p->got += (size_t)n;
+  else if (n != -EAGAIN)
+    p->error = n ? (int)n : -EPIPE;
+}
+
+static void turns(int n) {
+  while (n-- > 0)
+    ev_run(loop, EVRUN_NOWAIT);
+}
+
+/* A client whose server side stands at the door, with the first bytes before TLS. */
+static void meet(peer *c, peer *s, const char *first) {
+  pt_address a;
+  char seen[16] = "";
+  assert_int_equal(pt_address_parse(&a, "127.0.0.1", 0), 0);
+  int door = pt_listen(&a, 8);
+  assert_true(door >= 0);
+  assert_int_equal(getsockname(door, &a.sa, &a.len), 0);
+  *c = *s = (peer){0};
+  int fd = pt_connect(&a), other = -1;
+  pt_conn_open(&c->conn, loop, fd, EV_WRITE, on_client, c);
+  assert_int_equal(pt_conn_connect_tls(&c->conn, loop, client, "127.0.0.1", first, strlen(first)), 0);
+  for (int i = 0; i < TURNS && other < 0; i++) {
+    turns(1);
+    other = accept4(door, NULL, NULL, SOCK_NONBLOCK);
+  }
+  assert_true(other >= 0);
+  pt_conn_open(&s->conn, loop, other, EV_READ, on_server, s);
+  for (int i = 0; i < TURNS && pt_conn_peek(&s->conn, seen, strlen(first)) < (ssize_t)strlen(first); i++)
+    turns(1);
+  assert_int_equal(pt_conn_read(&s->conn, seen, strlen(first)), strlen(first));
+  assert_string_equal(seen, first);
+  assert_int_equal(pt_conn_accept_tls(&s->conn, loop, server, &hall), 0);
+  close(door);
+}
+
+static void finish(peer *c, peer *s) {
+  pt_conn_close(&c->conn, loop);
+  pt_conn_close(&s->conn, loop);
+}
+
+static void start_loop(void) {
+  loop = ev_loop_new(0);
+  pt_hall_init(&hall, loop);
+}
+
+static void end_loop(void) {
+  assert_int_equal(hall.n, 0);
+  pt_hall_free(&hall);
+  ev_loop_destroy(loop);
+}
+
+/* Reads stop with bytes inside that the socket knows nothing of, and go on. */
+static void stop_and_go(void **state) {
+  (void)state;
+  peer c, s;
+  static uint8_t text[1000];
+  start_loop();
+  meet(&c, &s, "HEAD");
+  for (int i = 0; i < TURNS && !c.connected; i++)
+    turns(1);
+  assert_true(c.connected);
+  assert_int_equal(c.error, 0);
+  assert_int_equal(pt_conn_write(&c.conn, &(struct iovec){text, sizeof text}, 1), sizeof text);
+  for (int i = 0; i < TURNS && s.got < 50; i++)
+    turns(1);
+  pt_conn_watch(&s.conn, loop, 0);
+  size_t had = s.got, calls = s.calls;
+  assert_true(had >= 50 && had < sizeof text);
+  turns(50);
+  assert_int_equal(s.calls, calls);
+  pt_conn_watch(&s.conn, loop, EV_READ);
+  for (int i = 0; i < TURNS && s.got < sizeof text; i++)
+    turns(1);
+  assert_int_equal(s.got, sizeof text);
+  calls = s.calls;
+  turns(50);
+  assert_int_equal(s.calls, calls); /* nothing is there, nothing is said */
+  pt_conn_end(&c.conn);
+  for (int i = 0; i < TURNS && !s.error; i++)
+    turns(1);
+  assert_int_equal(s.error, -EPIPE);
+  finish(&c, &s);
+  end_loop();
+}
+
+/* Those who leave while they wait for their turn are forgotten. */
+static void leaving_the_hall(void **state) {
+  (void)state;
+  enum {
+    MANY = 20
+  };
+  static peer c[MANY], s[MANY];
+  start_loop();
+  for (int i = 0; i < MANY; i++)
+    meet(&c[i], &s[i], "");
+  hall.pause = UINT64_MAX / 2; /* nobody's turn but of those for whom nothing else is to be done */
+  for (int i = 0; i < MANY; i += 2)
+    finish(&c[i], &s[i]);
+  for (int k = 0; k < TURNS; k++) {
+    int open = 0;
+    for (int i = 1; i < MANY; i += 2)
+      open += c[i].connected && !c[i].error;
+    if (open == MANY / 2)
+      break;
+    turns(1);
+  }
+  for (int i = 1; i < MANY; i += 2) {
+    assert_true(c[i].connected);
+    assert_int_equal(c[i].error, 0);
+    finish(&c[i], &s[i]);
+  }
+  end_loop();
+}
+
+static void nobody_is_there(void **state) {
+  (void)state;
+  pt_address a;
+  peer c = {0};
+  start_loop();
+  assert_int_equal(pt_address_parse(&a, "127.0.0.1", 0), 0);
+  int door = pt_listen(&a, 1);
+  assert_int_equal(getsockname(door, &a.sa, &a.len), 0);
+  close(door);
+  pt_conn_open(&c.conn, loop, pt_connect(&a), EV_WRITE, on_client, &c);
+  assert_int_equal(pt_conn_connect_tls(&c.conn, loop, client, NULL, NULL, 0), 0);
+  for (int i = 0; i < TURNS && !c.connected; i++)
+    turns(1);
+  assert_int_equal(c.error, -ECONNREFUSED);
+  assert_string_equal(pt_conn_error(&c.conn, c.error), "Connection refused");
+  pt_conn_close(&c.conn, loop);
+  end_loop();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_narrow_socket), cmocka_unit_test(what_waits_inside), cmocka_unit_test(one_side_ends),
+      cmocka_unit_test(what_is_no_tls),  cmocka_unit_test(another_name),      cmocka_unit_test(junk_in_the_middle),
+      cmocka_unit_test(bad_files),       cmocka_unit_test(stop_and_go),       cmocka_unit_test(leaving_the_hall),
+      cmocka_unit_test(nobody_is_there),
+  };
+  return cmocka_run_group_tests(tests, set_up, tear_down);
+}

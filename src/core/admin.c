@@ -125,7 +125,8 @@ static unsigned serve(pt_admin *a, struct MHD_Connection *c, const pt_admin_path
     fprintf(out, "%s wants %s\n", p->path, p->post ? "POST" : "GET");
     return MHD_HTTP_METHOD_NOT_ALLOWED;
   }
-  pt_admin_request r = {.hooks = &a->hooks, .loop = a->loop, .query = c, .argument = argument, .out = out, .type = *type};
+  pt_admin_request r = {
+      .hooks = &a->hooks, .loop = a->loop, .ours = a->path[0] != 0, .query = c, .argument = argument, .out = out, .type = *type};
   int code = p->serve(&r);
   *type = r.type;
   return (unsigned)code;

@@ -8,6 +8,7 @@
 #define PT_CORE_ADMIN_H
 
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "core/survey.h"
 
@@ -20,6 +21,9 @@ typedef struct pt_admin_hooks {
   void (*look)(void *arg, pt_survey *out);
   int (*reload)(void *arg, FILE *why); /* 0, or -1: why has the reasons, one a line */
   void (*drain)(void *arg);
+  pid_t (*upgrade)(
+      void *arg,
+      const char *binary); /* the process that will replace this one, or -errno; binary NULL: what now stands at its path */
 } pt_admin_hooks;
 
 /* Binds and serves as cfg->admin says. hooks: copied. NULL: it has been logged why. */

@@ -1,5 +1,6 @@
 #include "core/admin_paths.h"
 
+#include <errno.h>
 #include <ev.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,23 @@ static int drain(pt_admin_request *r) {
   return 202;
 }
 
+/* Whoever can name a binary can run it as us: only over the socket that is ours alone. */
+static int upgrade(pt_admin_request *r) {
+  const char *binary = r->argument(r->query, "binary");
+  if (binary && (!r->ours || *binary != '/')) {
+    fputs(r->ours ? "expected ?binary=/absolute/path\n" : "a binary can only be named over the unix socket (admin = {})\n",
+          r->out);
+    return r->ours ? 400 : 403;
+  }
+  pid_t pid = r->hooks->upgrade(r->hooks->arg, binary);
+  if (pid < 0) {
+    fprintf(r->out, "no new process: %s\n", pid == -EBUSY ? "this one cannot be replaced now" : strerror((int)-pid));
+    return 409;
+  }
+  fprintf(r->out, "process %d has been started to take over; /status tells who serves\n", (int)pid);
+  return 202;
+}
+
 static int log_level(pt_admin_request *r) {
   const char *name = r->argument(r->query, "level");
   int level = name ? pt_log_level(name) : -1;
@@ -136,6 +154,8 @@ const pt_admin_path pt_admin_paths[] = {
     {"/log", false, false, "the last 200 lines of the log", tail},
     {"/reload", true, false, "reads the configuration again; 422 and the errors when it is not applied", reload},
     {"/drain", true, false, "as SIGTERM: finishes what is in flight and ends", drain},
+    {"/upgrade", true, false,
+     "as SIGUSR2: starts what now stands at the path of the binary, or ?binary=PATH (unix socket only), and hands over", upgrade},
     {"/log/level", true, false, "?level=debug, info, warn or error, until the next reload", log_level},
     {0},
 };

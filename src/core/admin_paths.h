@@ -8,6 +8,7 @@
 typedef struct pt_admin_request {
   const pt_admin_hooks *hooks;
   struct ev_loop *loop;
+  bool ours; /* it came over the unix socket: from our own user, or root */
   void *query; /* of argument() */
   const char *(*argument)(void *query, const char *name); /* ?name=, NULL: not given */
   FILE *out; /* the body */

@@ -26,7 +26,8 @@
 
 enum {
   ACCEPT_BURST = 64,
-  GRACE_MS = 3000
+  GRACE_MS = 3000,
+  ADMIN_TRIES = 100 /* every 50 ms */
 };
 
 typedef struct pt_control pt_control;
@@ -49,7 +50,8 @@ struct pt_control {
   char *upgrade_socket; /* path; NULL: no upgrades */
   pid_t heir; /* started by us, 0: none */
   ev_signal hup, usr1, usr2, term, intr, quit;
-  ev_timer grace, ended;
+  ev_timer grace, ended, admin_later;
+  unsigned admin_tries;
   bool ready, draining, stopping, failed;
   pt_admin *admin; /* NULL: none */
   pt_tally tally;
@@ -98,6 +100,13 @@ static int start_admin(pt_control *k);
 
 static void on_given(void *arg) { drain(arg, 0); }
 
+/* The admin server's address is the new process's. */
+static void on_taken(void *arg) {
+  pt_control *k = arg;
+  pt_admin_stop(k->admin);
+  k->admin = NULL;
+}
+
 /* From now on this process can be replaced in its turn. */
 static void wait_for_heir(pt_control *k) {
   pt_giver_env env = {.loop = k->loop,
@@ -107,6 +116,7 @@ static void wait_for_heir(pt_control *k) {
                       .workers = k->workers,
                       .nworkers = k->nworkers,
                       .upgrades = k->upgrades,
+                      .taken = on_taken,
                       .done = on_given,
                       .arg = k};
   if (k->upgrade_socket)
@@ -134,15 +144,20 @@ static void on_begin(void *arg, const pt_heritage *h) {
   count_on(k, h->counters);
   pt_doors_wake(&k->doors);
   pt_process_take_over(&k->process, pt_taker_pid(k->taker));
-  start_admin(k);
+  ev_timer_again(k->loop, &k->admin_later); /* the old one gives up its address as soon as it hears that we have begun */
   pt_info("ready", "serving with %u worker%s, upgrade %u", k->nworkers, k->nworkers == 1 ? "" : "s", k->upgrades);
+}
+
+static void on_admin_later(struct ev_loop *loop, ev_timer *t, int events) {
+  (void)events;
+  pt_control *k = t->data;
+  if (k->draining || !start_admin(k) || ++k->admin_tries == ADMIN_TRIES)
+    ev_timer_stop(loop, t);
 }
 
 static void on_predecessor_ended(void *arg) {
   pt_control *k = arg;
   pt_subjects_abandon(&k->subjects);
-  if (!k->admin)
-    start_admin(k); /* its address is free now */
   pt_taker_free(k->taker);
   k->taker = NULL;
   wait_for_heir(k);
@@ -422,8 +437,14 @@ static void admin_drain(void *arg) {
     drain(k, k->cfg->drain_timeout);
 }
 
+static pid_t admin_upgrade(void *arg, const char *binary) {
+  pt_control *k = arg;
+  return k->draining ? -ESHUTDOWN : upgrade(k, binary);
+}
+
 static int start_admin(pt_control *k) {
-  const pt_admin_hooks hooks = {.arg = k, .look = admin_look, .reload = admin_reload, .drain = admin_drain};
+  const pt_admin_hooks hooks = {
+      .arg = k, .look = admin_look, .reload = admin_reload, .drain = admin_drain, .upgrade = admin_upgrade};
   return k->cfg->admin.on && !(k->admin = pt_admin_start(k->loop, k->cfg, &hooks)) ? -1 : 0;
 }
 
@@ -502,7 +523,8 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
     goto out;
   ev_timer_init(&k.grace, on_grace, GRACE_MS / 1000., 0.);
   ev_timer_init(&k.ended, on_ended, 0.005, 0.005);
-  k.grace.data = k.ended.data = &k;
+  ev_timer_init(&k.admin_later, on_admin_later, 0.05, 0.05);
+  k.grace.data = k.ended.data = k.admin_later.data = &k;
   watch_signal(&k, &k.hup, on_hup, SIGHUP);
   watch_signal(&k, &k.usr1, on_usr1, SIGUSR1);
   watch_signal(&k, &k.usr2, on_usr2, SIGUSR2);

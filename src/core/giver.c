@@ -237,6 +237,8 @@ static void finish(pt_giver *g) {
 /* They are the new process's now. */
 static void on_taken(pt_giver *g) {
   if (!g->gone)
+    g->env.taken(g->env.arg);
+  if (!g->gone)
     pt_info("upgrade", "process %d has taken over %llu clients; %u are still served here", (int)g->pid,
             (unsigned long long)g->moved, g->left - (unsigned)g->moved);
   g->gone = true;

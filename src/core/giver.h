@@ -30,6 +30,7 @@ typedef struct pt_giver_env {
   pt_worker **workers;
   unsigned nworkers;
   uint32_t upgrades; /* of this line of processes so far */
+  void (*taken)(void *arg); /* the first clients are the new process's: what only one process may have is its own now */
   void (*done)(void *arg); /* every client has gone, or those that are left have had their time */
   void *arg;
 } pt_giver_env;

@@ -13,8 +13,9 @@ from pathlib import Path
 import puerta as rig
 import pymongo
 import pytest
+from admin import Admin
 from bson.int64 import Int64
-from cluster import wait_for
+from cluster import free_port, wait_for
 from mongo_wire import crc32c, greeted, lsid
 from mongos import Trio
 from test_mongo_matrix import PyLoad
@@ -475,14 +476,19 @@ def heir(p, since):
 
 
 @pytest.fixture
-def line(cluster, start):
-    """A puerta whose successors are its own children: they are ended with it."""
-    p = start.keep(rig.Puerta.for_cluster(cluster.addresses))
-    yield p
+def line_admin(cluster, start, tmp_path):
+    """A puerta whose successors are its own children (they are ended with it), and its admin server."""
+    p = start.keep(rig.Puerta.for_cluster(cluster.addresses, top={"admin": {"bind": f"unix:{tmp_path}/a.sock"}}))
+    yield p, Admin(tmp_path / "a.sock")
     for pid in re.findall(r"process (\d+) has been started", p.log()):
         with contextlib.suppress(OSError):
             if str(p.file).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.fixture
+def line(line_admin):
+    return line_admin[0]
 
 
 def test_a_signal_does_all_of_it(line):
@@ -520,3 +526,50 @@ def test_a_signal_with_a_broken_configuration(line):
         heir(p, at)
         assert p.process.wait(30) == 0
         busy.move_on()
+
+
+@pytest.mark.parametrize("where", ("unix", "tcp"))
+def test_the_admin_server_goes_on_with_the_new_process(cluster, start, tmp_path, where):
+    port = free_port()
+    bind = f"unix:{tmp_path}/a.sock" if where == "unix" else f"127.0.0.1:{port}"
+    p = start.keep(rig.Puerta.for_cluster(cluster.addresses, top={"admin": {"bind": bind}}))
+    admin = Admin(tmp_path / "a.sock" if where == "unix" else port)
+    c = Counting(p.port, 0)
+    for _ in range(5):
+        c.some()
+    assert admin.status()["pid"] == p.pid
+    p.upgrade()
+
+    def status():
+        with contextlib.suppress(OSError):
+            return admin.status()
+
+    s = wait_for("the new process's admin server", 20, status)
+    assert s["pid"] == p.pid
+    assert (s["clients"], s["totals"]["accepted"]) == (1, 1)
+
+
+def test_an_upgrade_over_http(line_admin):
+    p, admin = line_admin
+    with Busy(p.port, 10) as busy:
+        assert admin.post("/upgrade?binary=puerta").status == 400
+        r = admin.post("/upgrade?binary=/nowhere/puerta")
+        assert r.status == 409 and "No such file" in r.text
+        at = p.mark()
+        assert admin.post(f"/upgrade?binary={rig.BINARY}").status == 202
+        second = heir(p, at)
+        assert p.process.wait(30) == 0
+
+        def serves():
+            with contextlib.suppress(OSError):
+                return admin.status()["pid"] == second
+
+        wait_for("its admin server", 20, serves)
+        busy.move_on()
+
+
+def test_a_binary_can_only_be_named_over_our_own_socket(cluster, start):
+    port = free_port()
+    p = start.keep(rig.Puerta.for_cluster(cluster.addresses, top={"admin": {"bind": f"127.0.0.1:{port}"}}))
+    assert Admin(port).post(f"/upgrade?binary={rig.BINARY}").status == 403
+    assert "has been started" not in p.log()

@@ -21,15 +21,6 @@ from upgrade_clients import MongoClient, Newcomer, RedisClient, Tally
 GRACE = 60  # seconds for a client to end its last turn
 
 
-def text(cluster, trio, ports, args):
-    """The configuration of every generation."""
-    top = {"workers": args.workers}
-    if args.socket_option:
-        top["upgrade"] = {"socket": args.socket}
-    return rig.config(rig.listener(cluster, ports["redis"], name="redis"),
-                      *(rig.mongo_listener(trio, ports[way], name=way, forward=way) for way in ("connection", "request")), **top)
-
-
 def clients_of(pid, ports):
     """Established connections to our ports that the process holds: what it serves."""
     inodes = set()
@@ -49,11 +40,10 @@ def clients_of(pid, ports):
 
 
 class Upgrades:
-    """The generations, one after the other."""
+    """The generations of a puerta, one after the other."""
 
-    def __init__(self, make, args, ports, tally):
-        self.make, self.args, self.ports, self.tally = make, args, set(ports.values()), tally
-        self.now = make([])
+    def __init__(self, puerta, args, ports, tally):
+        self.puerta, self.args, self.ports, self.tally = puerta, args, set(ports.values()), tally
         self.wrong = []
         self.threads = ThreadPoolExecutor(1)  # a process dies with the thread that started it: this one stays
 
@@ -61,37 +51,37 @@ class Upgrades:
         return await asyncio.get_running_loop().run_in_executor(self.threads, function, *args)
 
     async def one(self, n):
-        old, began, before = self.now, time.monotonic(), Counter(self.tally.faults)
-        self.now = await self.aside(self.make, [a.format(socket=self.args.socket, pid=old.pid) for a in self.args.upgrade_args.split()])
+        p, before, began = self.puerta, Counter(self.tally.faults), time.monotonic()
+        old, new = p.process, await self.aside(p.successor, self.args.to)
         prepared = time.monotonic() - began
-        if self.args.retire != "none":
-            old.kill(getattr(signal, f"SIG{self.args.retire}"))
-        await self.aside(self.now.wait_ready, self.args.gone)
+        at, p.process = p.mark(), new
+        old.send_signal(signal.SIGQUIT)
+        await self.aside(p.wait_log, rig.READY, at)
         ready = time.monotonic() - began
         await asyncio.sleep(self.args.settle)
-        moved, kept = clients_of(self.now.pid, self.ports), clients_of(old.pid, self.ports)
+        moved, kept = clients_of(new.pid, self.ports), clients_of(old.pid, self.ports)
         gone = await self.aside(self.bury, n, old, began)
-        faults = Counter(self.tally.faults) - before
         slowest, who = self.tally.take_slowest()
-        met = ", ".join(f"{v} {k}" for k, v in faults.items()) or "no errors"
+        met = ", ".join(f"{v} {k}" for k, v in (Counter(self.tally.faults) - before).items()) or "no errors"
         print(f"upgrade {n:2}: prepared in {prepared * 1000:.0f} ms, serving after {ready * 1000:.0f} ms; {self.args.settle} s later {moved} clients "
               f"are with the new process, {kept} with the old one, which {gone}; slowest answer {slowest * 1000:.0f} ms ({who}); {met}", flush=True)
 
     def bury(self, n, old, began):
         """Waits for the end of an old process; in words."""
         try:
-            old.wait_exit(self.args.gone)
-            gone = f"has gone after {time.monotonic() - began:.1f} s"
+            code = old.wait(self.args.gone)
         except subprocess.TimeoutExpired:
-            gone = "IS STILL THERE"
             self.wrong.append(f"upgrade {n}: the old process {old.pid} is still there after {self.args.gone} s")
-        self.wrong += [f"upgrade {n}: {w}" for w in common.ended(old)]
-        return gone
+            old.kill()
+            return "IS STILL THERE"
+        if code:
+            self.wrong.append(f"upgrade {n}: the old process has ended with {code}")
+        return f"has gone after {time.monotonic() - began:.1f} s"
 
     def end(self):
-        wrong = common.ended(self.now)
+        self.wrong += common.ended(self.puerta)
         self.threads.shutdown()
-        return wrong
+        return self.wrong
 
 
 async def busy(args, ports, upgrades, tally):
@@ -102,32 +92,30 @@ async def busy(args, ports, upgrades, tally):
     mongo = [MongoClient(i, ports[ways[i % 2]], ways[i % 2], tally, ended, args.pause) for i in range(args.mongo)]
     newcomers = [Newcomer(ports, tally, ended) for _ in range(2)]
     tasks = [asyncio.create_task(c.live()) for c in redis + mongo + newcomers]
-    await asyncio.sleep(args.between)
-    for _ in range(GRACE):
-        if all(c.place for c in mongo):
-            break
-        await asyncio.sleep(1)
+    end = time.monotonic() + GRACE
+    while not all(c.turns for c in redis + mongo) and time.monotonic() < end:
+        await asyncio.sleep(0.1)
     places = {c.name: c.place for c in mongo}
     if None in places.values():
         wrong.append(f"{list(places.values()).count(None)} MongoDB clients have not found their place before the first upgrade")
     for n in range(1, args.upgrades + 1):
         try:
             await upgrades.one(n)
-        except (RuntimeError, OSError) as e:
+        except (RuntimeError, OSError) as e:  # TimeoutError is one
             wrong.append(f"upgrade {n}: {e}")
             break
         await asyncio.sleep(args.between)
-        if not upgrades.now.alive():
+        if not upgrades.puerta.alive():
             wrong.append(f"upgrade {n}: the new process has ended")
             break
-    served = clients_of(upgrades.now.pid, set(ports.values()))
+    served = clients_of(upgrades.puerta.pid, set(ports.values()))
     ended.set()
     _, late = await asyncio.wait(tasks, timeout=GRACE)
     if late:
         wrong.append(f"{len(late)} clients were never answered")
         for t in late:
             t.cancel()
-    if upgrades.now.alive():
+    if upgrades.puerta.alive():
         moved = [name for name, place in (await come_again(mongo)).items() if place != places[name]]
         wrong += [f"{len(moved)} MongoDB clients that come again reach another mongos: {moved[:5]}"] if moved else []
     idle = [c.name for c in redis + mongo if c.turns < args.upgrades]
@@ -147,17 +135,10 @@ def main(args):
     tally = Tally()
     with Cluster() as cluster, Trio() as trio:
         ports = {name: free_port() for name in ("redis", "connection", "request")}
-        args.socket = args.socket or f"{trio.dir}/upgrade.sock"
-
-        def make(more):
-            p = rig.Puerta(text(cluster, trio, ports, args), args=more or ["--upgrade-sock", args.socket], ready=not more)
-            if more and args.prepared:
-                p.wait_log(args.prepared, seconds=args.gone)
-            return p
-
-        upgrades = Upgrades(make, args, ports, tally)
-        wrong = asyncio.run(busy(args, ports, upgrades, tally))
-        wrong += upgrades.wrong + upgrades.end()
+        listeners = [rig.mongo_listener(trio, ports[way], name=way, forward=way) for way in ("connection", "request")]
+        p = rig.Puerta(rig.config(rig.listener(cluster, ports["redis"], name="redis"), *listeners, workers=args.workers))
+        upgrades = Upgrades(p, args, ports, tally)
+        wrong = asyncio.run(busy(args, ports, upgrades, tally)) + upgrades.end()
     for kind, n in tally.faults.items():
         wrong.append(f"{n} {kind}, for instance: {tally.examples[kind]}")
     return common.verdict(wrong)
@@ -173,9 +154,5 @@ if __name__ == "__main__":
     p.add_argument("--between", type=float, default=2, help="seconds before the next upgrade")
     p.add_argument("--settle", type=float, default=0.5, help="seconds after which it is counted who serves whom")
     p.add_argument("--gone", type=float, default=30, help="seconds in which an old process must have gone")
-    p.add_argument("--upgrade-args", default="--upgrade --upgrade-sock {socket}", help="arguments of each new process; {socket}, {pid} of the old one")
-    p.add_argument("--prepared", default="ready to take over", help="in the log of a new process: the old one may be told to quit")
-    p.add_argument("--retire", default="QUIT", help="the signal that ends an old process; none: it goes by itself")
-    p.add_argument("--socket", help="the upgrade socket (in a temporary directory)")
-    p.add_argument("--no-socket-option", dest="socket_option", action="store_false", help="leave upgrade = { socket = ... } out of the configuration")
+    p.add_argument("--to", metavar="BINARY", help="what to upgrade to (PUERTA_BIN, build/puerta)")
     sys.exit(main(p.parse_args()))

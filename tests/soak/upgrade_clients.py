@@ -19,6 +19,7 @@ class Tally:
         self.answers = self.visits = 0
         self.faults, self.examples = Counter(), {}
         self.slowest = (0.0, "nobody")
+        self.lag = 0.0
 
     def fault(self, kind, example):
         self.faults[kind] += 1
@@ -30,8 +31,17 @@ class Tally:
         self.slowest = max(self.slowest, (time.monotonic() - since, f"{name}: {what}"))
 
     def take_slowest(self):
-        slowest, self.slowest = self.slowest, (0.0, "nobody")
-        return slowest
+        """(seconds of the slowest answer, whose, seconds that this program itself was late at most) since the last call."""
+        out = (*self.slowest, self.lag)
+        self.slowest, self.lag = (0.0, "nobody"), 0.0
+        return out
+
+    async def watch(self, ended):
+        """How late we are ourselves: answers cannot look faster than that."""
+        while not ended.is_set():
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            self.lag = max(self.lag, time.monotonic() - began - 0.01)
 
 
 class Wrong(Exception):

@@ -61,10 +61,11 @@ class Upgrades:
         await asyncio.sleep(self.args.settle)
         moved, kept = clients_of(new.pid, self.ports), clients_of(old.pid, self.ports)
         gone = await self.aside(self.bury, n, old, began)
-        slowest, who = self.tally.take_slowest()
+        slowest, who, lag = self.tally.take_slowest()
         met = ", ".join(f"{v} {k}" for k, v in (Counter(self.tally.faults) - before).items()) or "no errors"
         print(f"upgrade {n:2}: prepared in {prepared * 1000:.0f} ms, serving after {ready * 1000:.0f} ms; {self.args.settle} s later {moved} clients "
-              f"are with the new process, {kept} with the old one, which {gone}; slowest answer {slowest * 1000:.0f} ms ({who}); {met}", flush=True)
+              f"are with the new process, {kept} with the old one, which {gone}; slowest answer {slowest * 1000:.0f} ms "
+              f"({who}; these clients themselves were up to {lag * 1000:.0f} ms late); {met}", flush=True)
 
     def bury(self, n, old, began):
         """Waits for the end of an old process; in words."""
@@ -91,7 +92,7 @@ async def busy(args, ports, upgrades, tally):
     ways = ("connection", "request")
     mongo = [MongoClient(i, ports[ways[i % 2]], ways[i % 2], tally, ended, args.pause) for i in range(args.mongo)]
     newcomers = [Newcomer(ports, tally, ended) for _ in range(2)]
-    tasks = [asyncio.create_task(c.live()) for c in redis + mongo + newcomers]
+    tasks = [asyncio.create_task(c.live()) for c in redis + mongo + newcomers] + [asyncio.create_task(tally.watch(ended))]
     end = time.monotonic() + GRACE
     while not all(c.turns for c in redis + mongo) and time.monotonic() < end:
         await asyncio.sleep(0.1)

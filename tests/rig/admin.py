@@ -1,4 +1,5 @@
 """A client of puerta's admin server: over its unix socket or an address. Standard library only."""
+import contextlib
 import http.client
 import json
 import socket
@@ -72,7 +73,8 @@ class Admin:
         with s:
             try:
                 s.sendall(data)
-                s.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(OSError):  # it may have hung up already
+                    s.shutdown(socket.SHUT_WR)
                 while chunk := s.recv(65536):
                     got += chunk
             except (ConnectionError, TimeoutError):

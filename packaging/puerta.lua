@@ -4,6 +4,7 @@
 local puerta = require "puerta"
 
 return puerta.config {
+  admin = {}, -- what it does, over HTTP at /run/puerta/admin.sock
   listeners = {
     puerta.redis {
       bind = "127.0.0.1:6380",

@@ -3,6 +3,7 @@ import os
 import pwd
 import re
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -151,6 +152,34 @@ def test_a_file_that_is_no_pid_file_is_not_touched(daemon):
     assert r.returncode == 1 and "something else" in r.stderr
     assert daemon.pid_file.read_text() == "precious\n"
     daemon.pid_file.unlink()
+
+
+@pytest.mark.parametrize("top", [{}, pytest.param({"user": "nobody"}, marks=root)], ids=["root", "another user"])
+def test_another_daemon_takes_over(daemon, top):
+    """Its foreground ends when it could; the pid file names the one that serves, where that one may write."""
+    daemon.dir.chmod(0o755)
+    (daemon.dir / "own").mkdir()
+    daemon.pid_file, socket_path = daemon.dir / "own" / "puerta.pid", daemon.dir / "own" / "upgrade.sock"
+    if top:
+        shutil.chown(daemon.dir / "own", top["user"])
+    daemon.write(upgrade={"socket": str(socket_path)}, **top).launch()
+    first = daemon.pid
+    with Conn(daemon.port, timeout=20) as c:
+        assert c.command("SET", "heir", "1") == "OK"
+        r = daemon.launch("--upgrade")
+        assert r.returncode == 0, r.stderr + daemon.log()
+        assert daemon.pid == first and not ended(first)
+        os.kill(first, signal.SIGQUIT)
+        wait_for("the end of the first", 30, lambda: ended(first))
+        assert c.command("GET", "heir") == b"1"
+    assert daemon.pid != first and not ended(daemon.pid) and daemon.answers()
+    daemon.end()
+    assert not daemon.pid_file.exists()
+
+
+def test_nobody_to_take_over_from(daemon):
+    r = daemon.write(upgrade={"socket": str(daemon.dir / "upgrade.sock")}).launch("--upgrade")
+    assert r.returncode == 1 and "no puerta waits there" in daemon.log() and not daemon.pid_file.exists()
 
 
 # ---- another user ----

@@ -113,7 +113,8 @@ check "the new binary runs" within 20 eval '[ "$(main_pid)" != "$before" ] && sh
 check "and systemd knows it" within 20 active
 check "the old one is gone" within 40 eval '! sh_on "kill -0 $before" && [ "$(sh_on "pgrep -xc puerta")" = 1 ]'
 check "serves after the upgrade" within 20 answers
-sleep 2
+lines=$(wc -l <"$root/load.out")
+check "the client that was there is served" within 10 eval '[ "$(wc -l <"$root/load.out")" -gt $((lines + 50)) ]'
 on pkill -f 'INCR counter'
 wait $load
 check "nobody noticed the upgrade" eval '! grep -vxE "[0-9]+" "$root/load.out" && [ "$(tail -1 "$root/load.out")" = "$(wc -l <"$root/load.out")" ] && [ "$(wc -l <"$root/load.out")" -gt 100 ]'

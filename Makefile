@@ -15,7 +15,7 @@ TSAN := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 LIBS := -lev -lluajit-5.1 -lmicrohttpd -lbson-1.0 -lssl -lcrypto -lsnappy -lz -lzstd -lpthread -lm -ldl
 LUA := $(wildcard lua/puerta/*.lua lua/puerta/*/*.lua)
 TOP := $(wildcard src/*.c)
-SRC := $(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/core/*/*.c src/script/*.c)
+SRC := $(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/core/*/*.c src/script/*.c src/ctl/*.c)
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 

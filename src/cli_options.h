@@ -22,6 +22,7 @@
 USAGE("[run] [FILE]", "serve as FILE says")
 USAGE("-t [FILE]", "check FILE: \"configuration ok\", or every error, exit 1")
 USAGE("--upgrade [FILE]", "take over from the puerta that serves FILE: its clients stay connected")
+USAGE("ctl COMMAND", "ask a running puerta: status, top, reload, drain, ...; puerta ctl --help")
 USAGE("--dump [FILE]", "print the effective configuration with all defaults")
 
 OPTION(CONFIG, 'c', "config", "FILE", "the same as FILE")

@@ -11,6 +11,7 @@
 #include "base/daemon.h"
 #include "cli.h"
 #include "core/control.h"
+#include "ctl/ctl.h"
 #include "script/affinity_lua.h"
 #include "script/config_lua.h"
 #include "script/policy_lua.h"
@@ -131,6 +132,8 @@ static int serve(pt_config *cfg, const char *lua_path, const pt_script *script, 
 
 int main(int argc, char **argv) {
   pt_cli cli;
+  if (argc > 1 && !strcmp(argv[1], "ctl"))
+    return pt_ctl_main(argc - 1, argv + 1);
   const char *lua_path = getenv("PUERTA_LUA_PATH");
   static const pt_script script = {.load = pt_config_load, .policy = pt_policy_lua, .affinity = pt_affinity_lua};
   pt_config *cfg = NULL;

@@ -28,6 +28,7 @@ includes() { grep -rn --include='*.[ch]' '#include "' "src/$1" | grep -vE "#incl
   includes net 'base|net'
   includes core 'base|wire|net|core' | grep -v '#include "script/puerta_ffi.h"'
   includes script 'base|wire|net|core|script'
+  includes ctl 'base|ctl'
 } | check "dependency direction"
 grep -nE '#include <(lua|lauxlib|lualib|luajit)' src/**/*.[ch] | grep -v '^src/script/' | check "lua.h only in src/script"
 grep -nE '#include <microhttpd' src/**/*.[ch] | grep -v '^src/core/admin' | check "libmicrohttpd only in core/admin"

@@ -121,7 +121,7 @@ local groups = {
   { "puerta.config", config, doc = "The whole. A configuration file returns it." },
   { "upgrade", upgrade, doc = "In `puerta.config`." },
   { "log", log, doc = "In `puerta.config`." },
-  { "admin", admin, doc = "In `puerta.config`. The server lists its paths at `/help`." },
+  { "admin", admin, doc = "In `puerta.config`. `puerta ctl` asks this server; `/help` lists its paths." },
   { "watchdog", watchdog, doc = "In `puerta.config`." },
 }
 for _, kind in ipairs { redis, mongodb, listener, tls } do

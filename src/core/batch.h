@@ -34,8 +34,8 @@ static inline void pt_batch_add(pt_batch *b, pt_owner who, uint32_t seq, pt_chun
     pt_batch_dispatch(b);
   const pt_client *c = b->c;
   pt_batched *a = &b->at[b->n];
+  who.class = cmd->flags; /* its two lowest bits: read, write */
   a->who = who;
-  a->who.class = cmd->flags; /* its two lowest bits: read, write */
   a->seq = seq;
   a->off = off;
   a->len = len;

@@ -68,7 +68,7 @@ void pt_link_end_run(pt_link *l) {
     pt_histogram_put(&l->up->meter->latency, bucket, us, n);
 }
 
-static inline void begin_run(pt_link *l, uint32_t stamp) {
+static __attribute__((noinline)) void begin_run(pt_link *l, uint32_t stamp) {
   const pt_worker *w = l->up->svc->worker;
   if (l->run_stamp != PT_NO_STAMP)
     pt_link_end_run(l);
@@ -78,9 +78,11 @@ static inline void begin_run(pt_link *l, uint32_t stamp) {
 }
 
 /* The oldest request, which has just been answered, at the front of the log. */
-static __attribute__((noinline)) void note_slow(pt_link *l, uint32_t len) {
+static __attribute__((noinline)) void note_slow(pt_link *l, uint32_t whose, uint32_t len) {
   char name[PT_UPSTREAM_NAME];
   int slot = -1;
+  if (whose >> 2 == PT_KIND_INTERNAL)
+    return;
   settle(l);
   const pt_command *cmd = l->discard ? NULL : pt_retry_look(&l->log, len, &slot);
   pt_meter_slow(&l->up->svc->meter,
@@ -103,7 +105,9 @@ static bool pass_on(pt_link *l, pt_chunk *c, uint32_t off, uint32_t used, bool l
   pt_worker *w = l->up->svc->worker;
   uint32_t incarnation = l->incarnation;
   pt_owner who = l->fifo[l->fhead & l->fmask];
-  uint32_t stamp = l->stamps[l->fhead & l->fmask];
+  uint32_t stamp = l->stamps[l->fhead & l->fmask], whose;
+  memcpy(&whose, &who, sizeof whose);
+  whose >>= 28; /* kind and class */
   if (stamp != l->run_stamp)
     begin_run(l, stamp);
   bool error = !l->begun && last && c->data[off] == '-' && who.kind != PT_KIND_INTERNAL;
@@ -112,7 +116,7 @@ static bool pass_on(pt_link *l, pt_chunk *c, uint32_t off, uint32_t used, bool l
   if (error && pt_retry_on_error(l, who, c->data + off, used)) {
     if (l->incarnation != incarnation)
       return false;
-    who.kind = PT_KIND_RETRY;
+    whose = PT_KIND_RETRY << 2;
   } else {
     l->begun = true;
     pt_reply_to(w, who, c, off, used, last);
@@ -120,9 +124,9 @@ static bool pass_on(pt_link *l, pt_chunk *c, uint32_t off, uint32_t used, bool l
       return false;
   }
   if (last) {
-    l->run[who.kind << 2 | who.class]++;
-    if (l->run_slow && who.kind != PT_KIND_INTERNAL)
-      note_slow(l, who.len);
+    l->run[whose]++;
+    if (l->run_slow)
+      note_slow(l, whose, who.len);
     pop(l, who.len);
   }
   return true;

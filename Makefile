@@ -32,16 +32,20 @@ $(BUILD)/embedded.c: $(LUA) src/script/puerta_ffi.h tools/embed_lua.sh | deps
 	@mkdir -p $(@D)
 	@tools/embed_lua.sh $@ $(LUA)
 
+$(BUILD)/admin_page.c: $(wildcard src/page/*) tools/embed_page.sh
+	@mkdir -p $(@D)
+	@tools/embed_page.sh $@
+
 # Three flavours of the same objects: plain, asan (address + undefined), tsan.
 define flavour
 $(BUILD)/$(1)/%.o: src/%.c | deps
 	@mkdir -p $$(@D)
 	@echo "  cc $(1) $$<"
 	@$$(CC) $$(FLAGS) $(2) -c $$< -o $$@
-$(BUILD)/$(1)/embedded.o: $(BUILD)/embedded.c
+$(BUILD)/$(1)/embedded.o $(BUILD)/$(1)/admin_page.o: $(BUILD)/$(1)/%.o: $(BUILD)/%.c
 	@mkdir -p $$(@D)
 	@$$(CC) $$(FLAGS) $(2) -c $$< -o $$@
-$(BUILD)/$(1)/libpuerta.a: $$(SRC:src/%.c=$(BUILD)/$(1)/%.o) $(BUILD)/$(1)/embedded.o
+$(BUILD)/$(1)/libpuerta.a: $$(SRC:src/%.c=$(BUILD)/$(1)/%.o) $(BUILD)/$(1)/embedded.o $(BUILD)/$(1)/admin_page.o
 	@rm -f $$@
 	@ar rcs $$@ $$^
 endef

@@ -33,6 +33,8 @@ tests() {
   mongodb
   clients
   need libcmocka-dev clang-format libmongoc-dev pkg-config
+  need_command chromium chromium
+  need fonts-dejavu-core
   need_command busted lua-busted
   need_command groff groff-base
   need_command zsh zsh

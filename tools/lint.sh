@@ -40,6 +40,7 @@ grep -nE '\bpt_(debug|info|warn|error|log)\(' src/net/*.c src/core/mongo/*.c \
 grep -nE 'client_close\(.*, ' src/core/*.c src/core/mongo/*.c | grep -vE '(NULL\);( })?|const char \*reason\) \{)$' | check "each reason to close has its code: pt_client_fail, pt_mongo_client_fail"
 wc -l src/**/*.[ch] lua/**/*.lua | awk '$2 != "total" && $1 > 800 { print $2 ": " $1 " lines" }' | grep -v 'src/wire/command_table.c' | check "no file over 800 lines"
 grep -nE '\b(TODO|FIXME|XXX|HACK)\b' src/**/*.[ch] lua/**/*.lua tests/**/*.{c,py,sh} tools/* | grep -v '^tools/lint.sh' | check "nothing left to do later"
+for script in src/page/*.js; do node --check "$script" 2>&1; done | check "the page's scripts parse"
 for script in tests/**/*.sh tools/*.sh .ci/run; do bash -n "$script" 2>&1; done | check "shell scripts parse"
 
 # Generators that can tell whether their output is stale.

@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/run_dir.h"
+#include "core/admin_page.h"
 #include "core/admin_paths.h"
 #include "net/address.h"
 
@@ -136,9 +137,7 @@ static void headers(struct MHD_Response *r, unsigned code, const pt_admin_path *
   MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
   MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
   MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-  MHD_add_response_header(r, "Content-Security-Policy",
-                          "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
-                          "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+  MHD_add_response_header(r, "Content-Security-Policy", pt_admin_page_csp);
   if (code == MHD_HTTP_UNAUTHORIZED)
     MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
   if (code == MHD_HTTP_METHOD_NOT_ALLOWED)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "core/admin_page.h"
 #include "core/metrics.h"
 #include "core/status.h"
 
@@ -27,6 +28,12 @@ static pt_survey look(pt_admin_request *r) {
 static int help(pt_admin_request *r) {
   for (const pt_admin_path *p = pt_admin_paths; p->path; p++)
     fprintf(r->out, "%-5s %-12s %s\n", p->post ? "POST" : "GET", p->path, p->help);
+  return 200;
+}
+
+static int page(pt_admin_request *r) {
+  r->type = "text/html; charset=utf-8";
+  fwrite(pt_admin_page, 1, pt_admin_page_size, r->out);
   return 200;
 }
 
@@ -141,7 +148,7 @@ static int log_level(pt_admin_request *r) {
 }
 
 const pt_admin_path pt_admin_paths[] = {
-    {"/", false, true, "this", help},
+    {"/", false, true, "the live page", page},
     {"/help", false, true, "this", help},
     {"/healthz", false, true, "200 while the process lives", healthz},
     {"/readyz", false, true, "200 when it serves; 503 and why while it starts or drains", readyz},

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -152,6 +153,8 @@ static void whole(FILE *out, const pt_survey *p) {
   results(out, p, "puerta_reloads_total", "Reloads of the configuration", p->tally.reloads, p->tally.reloads_failed);
   results(out, p, "puerta_upgrades_total", "Upgrades of the binary", p->tally.upgrades, p->tally.upgrades_failed);
   for (const pt_exported *e = pt_exported_counters; e->name; e++) {
+    if (e->at == offsetof(pt_counters, policy_failures))
+      continue; /* told of each listener */
     snprintf(name, sizeof name, "puerta_%s_total", e->name);
     sample(begin(out, p, name, "counter", e->help), (double)pt_survey_counter(p, e->at), NULL);
   }

@@ -92,12 +92,12 @@ static bool grow(const pt_sessions *t, shard *s) {
   }
   memset(s->buckets, 0, cap * sizeof *s->buckets);
   for (uint32_t i = FIRST; i < h->n; i++) /* there is no free one, or it would have been taken */
-    pt_chain_in(t, s, i);
+    pt_chain_in(s, pt_hash_of_node(t, &s->nodes[i]), i);
   return true;
 }
 
 /* A new entry of what is in of, which is FREE until it is there. NO_NODE: no memory. */
-static uint32_t put_in(pt_sessions *t, shard *s, pt_session_kind kind, const node *of) {
+static uint32_t put_in(pt_sessions *t, shard *s, pt_session_kind kind, uint64_t hash, const node *of) {
   shard_head *h = s->head;
   bool again = h->free != NO_NODE;
   if (!again && h->n == h->cap && !grow(t, s))
@@ -112,7 +112,7 @@ static uint32_t put_in(pt_sessions *t, shard *s, pt_session_kind kind, const nod
     h->n++;
   x->kind = (uint8_t)kind;
   pt_in_order();
-  pt_chain_in(t, s, i);
+  pt_chain_in(s, hash, i);
   pt_ring_in(s, i);
   if (pt_is_pinned(x))
     atomic_fetch_add(&t->table->pinned[x->backend], 1);
@@ -230,7 +230,7 @@ int pt_sessions_claim(pt_sessions *t, pt_session_kind kind, pt_session_key key, 
   } else {
     node of = {.a = key.a, .b = key.b, .txn = -1, .last = now_ms, .backend = (uint16_t)backend, .kind = FREE};
     of.uses[place_of_uses(t, kind)] = uses;
-    i = put_in(t, s, kind, &of);
+    i = put_in(t, s, kind, hash, &of);
     made = i != NO_NODE;
   }
   if (i != NO_NODE)
@@ -308,16 +308,16 @@ static bool hold(pt_sessions *t, pt_session_key owner, uint64_t now_ms) {
 }
 
 /* An id that is not in use: the shard it belongs to, locked; NULL: there are no random bytes. */
-static shard *lock_new_id(pt_sessions *t, pt_session_key *key) {
+static shard *lock_new_id(pt_sessions *t, pt_session_key *key, uint64_t *hash) {
   *key = NOBODY;
   for (;;) {
     if (pt_random(&key->a, sizeof key->a)) /* nobody shall guess another's cursor */
       return NULL;
     key->a &= INT64_MAX;
-    uint64_t hash = pt_hash_of(t, PT_SESSION_CURSOR, *key);
-    make_room(t, hash);
-    shard *s = lock_of(t, hash);
-    if (key->a && look_up(t, s, PT_SESSION_CURSOR, *key, hash, 0) == NO_NODE)
+    *hash = pt_hash_of(t, PT_SESSION_CURSOR, *key);
+    make_room(t, *hash);
+    shard *s = lock_of(t, *hash);
+    if (key->a && look_up(t, s, PT_SESSION_CURSOR, *key, *hash, 0) == NO_NODE)
       return s;
     pt_shard_unlock(s);
   }
@@ -325,14 +325,15 @@ static shard *lock_new_id(pt_sessions *t, pt_session_key *key) {
 
 int64_t pt_sessions_cursor_open(pt_sessions *t, uint64_t now_ms, uint32_t backend, int64_t value, pt_session_key owner) {
   pt_session_key key;
+  uint64_t hash;
   uint32_t i = NO_NODE;
   if (backend >= PT_SESSION_BACKENDS)
     return 0;
   pthread_rwlock_rdlock(&t->crossing);
   bool held = hold(t, owner, now_ms);
-  shard *s = lock_new_id(t, &key);
+  shard *s = lock_new_id(t, &key, &hash);
   if (s) {
-    i = put_in(t, s, PT_SESSION_CURSOR,
+    i = put_in(t, s, PT_SESSION_CURSOR, hash,
                &(node){.a = key.a,
                        .value = value,
                        .owner = held ? owner : NOBODY,

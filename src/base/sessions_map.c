@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/sessions_table.h"
@@ -17,7 +16,7 @@
 enum {
   PAGE = 4096, /* of the layout, whatever the machine's are */
   SEALS = F_SEAL_SHRINK | F_SEAL_GROW,
-  PATIENCE_S = 1 /* for the lock of a table from elsewhere */
+  PATIENCE_MS = 2000 /* for the lock of a table from elsewhere */
 };
 
 static const uint64_t MAGIC = 0x736e6f6973736573; /* "sessions" */
@@ -162,12 +161,9 @@ static int read_head(int fd, uint32_t *reach) {
 }
 
 static int check_shard(pt_sessions *t, shard *s, int kind) {
-  struct timespec until;
   if (s->head->lock.__data.__kind != kind) /* no lock at all */
     return -EPROTO;
-  clock_gettime(CLOCK_REALTIME, &until);
-  until.tv_sec += PATIENCE_S;
-  int rc = pthread_mutex_timedlock(&s->head->lock, &until);
+  int rc = pt_shard_wait(s, PATIENCE_MS);
   if (rc && rc != EOWNERDEAD)
     return rc == ETIMEDOUT ? -ETIMEDOUT : -EPROTO;
   bool good = pt_sessions_bounded(t, s);

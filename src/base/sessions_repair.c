@@ -1,7 +1,36 @@
 /* What is done after a process was killed in the middle of a call, and the check that all fits. */
+#include <limits.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/sessions_table.h"
+
+enum {
+  TURN_MS = 10
+};
+
+/* In short turns, since a waiter that is killed when it is woken takes the wake-up with it: the lock is free then and all others sleep. */
+int pt_shard_wait(shard *s, unsigned ms) {
+  int rc = ETIMEDOUT;
+  for (unsigned waited = 0; rc == ETIMEDOUT && waited < ms; waited += TURN_MS) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TURN_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    rc = pthread_mutex_clocklock(&s->head->lock, CLOCK_MONOTONIC, &until);
+  }
+  return rc;
+}
+
+void pt_shard_lock_slowly(const pt_sessions *t, shard *s, int rc) {
+  while (rc == EBUSY || rc == ETIMEDOUT)
+    rc = pt_shard_wait(s, UINT_MAX);
+  if (rc == EOWNERDEAD) {
+    pt_sessions_rebuild(t, s);
+    pthread_mutex_consistent(&s->head->lock);
+  }
+}
 
 static bool is_entry(const node *x) { return x->kind < PT_SESSION_KINDS && x->backend < PT_SESSION_BACKENDS && x->in_txn <= 1; }
 
@@ -23,7 +52,7 @@ void pt_sessions_rebuild(const pt_sessions *t, shard *s) {
     node *x = &s->nodes[i];
     if (is_entry(x)) {
       h->stats.entries[x->kind]++;
-      pt_chain_in(t, s, i);
+      pt_chain_in(s, pt_hash_of_node(t, x), i);
       pt_ring_in(s, i);
     } else {
       x->kind = FREE;

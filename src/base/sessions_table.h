@@ -107,8 +107,8 @@ static inline uint32_t pt_uses(const node *x) { return x->uses[0] + x->uses[1]; 
 static inline bool pt_is_pinned(const node *x) { return x->kind == PT_SESSION_CURSOR || x->in_txn; }
 static inline bool pt_is_nobody(pt_session_key k) { return !k.a && !k.b; }
 
-static inline void pt_chain_in(const pt_sessions *t, shard *s, uint32_t i) {
-  uint32_t *at = pt_bucket_of(s, pt_hash_of_node(t, &s->nodes[i]));
+static inline void pt_chain_in(shard *s, uint64_t hash, uint32_t i) {
+  uint32_t *at = pt_bucket_of(s, hash);
   s->nodes[i].chain = *at;
   *at = i;
 }
@@ -155,11 +155,15 @@ bool pt_sessions_sound(pt_sessions *t);
 /* A party's uses become 0. */
 void pt_sessions_give_up(pt_sessions *t, uint32_t party);
 
+/* Waits for a shard's lock so many milliseconds. 0: it is ours; EOWNERDEAD: and the shard is to be rebuilt and the lock made consistent; ETIMEDOUT. */
+int pt_shard_wait(shard *s, unsigned ms);
+/* After pthread_mutex_trylock said rc. */
+void pt_shard_lock_slowly(const pt_sessions *t, shard *s, int rc);
+
 static inline void pt_shard_lock(const pt_sessions *t, shard *s) {
-  if (__builtin_expect(pthread_mutex_lock(&s->head->lock) == EOWNERDEAD, 0)) {
-    pt_sessions_rebuild(t, s);
-    pthread_mutex_consistent(&s->head->lock);
-  }
+  int rc = pthread_mutex_trylock(&s->head->lock);
+  if (__builtin_expect(rc, 0))
+    pt_shard_lock_slowly(t, s, rc);
 }
 
 static inline void pt_shard_unlock(shard *s) { pthread_mutex_unlock(&s->head->lock); }

@@ -7,8 +7,10 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,6 +30,7 @@ enum {
 enum {
   TIMEOUT = 1000000,
   T0 = 5000,
+  KILLED_AT = 8, /* instructions of each call */
   THREADS = 4,
   KEYS = 64
 };
@@ -39,6 +42,7 @@ static pt_session s;
 static struct {
   atomic_uint winner[KEYS]; /* 1 + the backend the claims of a key agree on */
   atomic_uint disagreements, running, stop;
+  atomic_int refused;
 } * shared;
 
 static int set_up(void **state) {
@@ -153,6 +157,14 @@ static void two_at_most(void **state) {
   assert_int_equal(attach(other, &third), -EBUSY);
 }
 
+/* What a kill does to a party. */
+static void lose(pt_sessions *party) {
+  munmap(party->table, party->size);
+  close(party->fd);
+  pthread_rwlock_destroy(&party->crossing);
+  free(party);
+}
+
 /* Upgrade after upgrade; every third leaves by a kill. */
 static void many_upgrades(void **state) {
   (void)state;
@@ -169,10 +181,7 @@ static void many_upgrades(void **state) {
       pt_sessions_free(t);
     } else {
       pt_sessions_abandon(other);
-      pthread_rwlock_destroy(&t->crossing);
-      munmap(t->table, t->size);
-      close(t->fd);
-      free(t);
+      lose(t);
     }
     t = other;
     other = NULL;
@@ -234,7 +243,10 @@ static pid_t second_process(void) {
   if (pid)
     return pid;
   pthread_t thread[THREADS];
-  if (attach(t, &other))
+  int rc = attach(t, &other);
+  if (rc)
+    atomic_store(&shared->refused, rc);
+  if (rc)
     _exit(1);
   start(thread, THREADS);
   join(thread);
@@ -243,7 +255,7 @@ static pid_t second_process(void) {
 }
 
 static void wait_for_threads(unsigned n) {
-  while (atomic_load(&shared->running) < n)
+  while (atomic_load(&shared->running) < n && !atomic_load(&shared->refused))
     usleep(100);
 }
 
@@ -293,6 +305,7 @@ static void killed_at_any_moment(void **state) {
     usleep((unsigned)rand_r(&rng) % 2000);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(shared->refused, 0);
     assert_true(WIFSIGNALED(status));
     pt_sessions_abandon(t);
     if (i % 2) {
@@ -308,6 +321,101 @@ static void killed_at_any_moment(void **state) {
     nothing_is_left_open();
   }
   assert_true(pt_sessions_stat(t).repaired > 0); /* the moments were good */
+}
+
+/* ---- killed at a given instruction of a call ---- */
+
+static int64_t cursor;
+static uint64_t one_more;
+
+static void make(void) { pt_sessions_claim(other, LSID(500), T0, 2, 0, &s); }
+static void use(void) { pt_sessions_claim(other, IDENTITY(1), T0, 2, 1, &s); }
+static void stop_using(void) { pt_sessions_release(other, IDENTITY(2), T0); }
+static void begin(void) { pt_sessions_txn(other, key(1), T0, 4, true); }
+static void move(void) { pt_sessions_move(other, LSID(2), T0, 2, 3, true, &s); }
+static void drop(void) { pt_sessions_drop(other, LSID(2)); }
+static void close_cursor(void) { pt_sessions_cursor_close(other, cursor, T0); }
+static void grow(void) { pt_sessions_claim(other, LSID(one_more), T0, 2, 0, &s); }
+
+static void fill_a_shard(void) {
+  uint64_t i = 1000;
+  for (; t->shards[0].head->n < FIRST_NODES; i++)
+    pt_sessions_claim(t, LSID(i), T0, 2, 0, &s);
+  while (pt_hash_of(t, PT_SESSION_LSID, key(i)) >> SHARD_SHIFT)
+    i++;
+  one_more = i;
+}
+
+/* The table before each. */
+static void furnish(bool full) {
+  t = pt_sessions_new(100000, TIMEOUT);
+  assert_non_null(t);
+  assert_int_equal(attach(t, &other), 0);
+  pt_sessions_claim(t, IDENTITY(2), T0, 2, 1, &s);
+  pt_sessions_claim(other, IDENTITY(2), T0, 2, 1, &s);
+  for (unsigned i = 1; i < 4; i++)
+    pt_sessions_claim(t, LSID(i), T0, 2, 0, &s);
+  pt_sessions_txn(t, key(2), T0, 4, true);
+  cursor = pt_sessions_cursor_open(t, T0, 2, 7, key(1));
+  if (full)
+    fill_a_shard();
+}
+
+/* Does a call in a process of its own, which is killed after so many instructions. The number of them when it came to its end before that. */
+static unsigned killed_after(unsigned steps, void (*call)(void)) {
+  int status;
+  unsigned done = 0;
+  pid_t pid = fork();
+  if (!pid) {
+    ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+    raise(SIGTRAP);
+    call();
+    raise(SIGUSR1);
+  }
+  assert_int_equal(waitpid(pid, &status, 0), pid);
+  while (done < steps && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP) {
+    assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    done++;
+  }
+  kill(pid, SIGKILL);
+  assert_int_equal(waitpid(pid, NULL, 0), pid);
+  return WIFSTOPPED(status) && WSTOPSIG(status) == SIGUSR1 ? done : 0;
+}
+
+/* Whether a shard was found in the middle of the call. */
+static bool recovers(unsigned steps, void (*call)(void), unsigned *all) {
+  furnish(call == grow);
+  *all = killed_after(steps, call);
+  pt_sessions_abandon(t);
+  bool repaired = pt_sessions_stat(t).repaired > 0;
+  assert_true(pt_sessions_sound(t));
+  uint32_t left = uses(t, IDENTITY(2));
+  assert_int_equal(left, 1);
+  pt_sessions_forget_backend(t, 2);
+  assert_int_equal(uses(t, LSID(1)), 0);
+  assert_int_equal(uses(t, LSID(3)), 0);
+  assert_int_equal(pt_sessions_pinned(t, 2) + pt_sessions_pinned(t, 3), 0);
+  assert_true(pt_sessions_sound(t));
+  lose(other);
+  pt_sessions_free(t);
+  t = other = NULL;
+  return repaired;
+}
+
+static void killed_at_many_instructions(void **state) {
+  (void)state;
+  static void (*const calls[])(void) = {make, use, stop_using, begin, move, drop, close_cursor, grow};
+  pt_sessions_free(t);
+  t = NULL;
+  for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++) {
+    unsigned all, ended, repaired = 0;
+    assert_false(recovers(UINT_MAX, calls[i], &all));
+    assert_true(all > KILLED_AT);
+    for (unsigned k = 0; k < KILLED_AT; k++)
+      repaired += recovers(all / KILLED_AT * k + k, calls[i], &ended);
+    assert_true(repaired > 0);
+  }
 }
 
 /* ---- files that are no table ---- */
@@ -390,6 +498,12 @@ static void not_a_sound_table(void **state) {
   pt_table *h = t->table;
   shard *d = &t->shards[3];
   node *x = &d->nodes[d->head->n - 1];
+  while (x->kind == FREE)
+    x--;
+  uint32_t i = (uint32_t)(x - d->nodes);
+  uint64_t a = 1; /* of a key that belongs elsewhere */
+  while (pt_hash_of(t, x->kind, (pt_session_key){a, x->b}) >> SHARD_SHIFT == 3)
+    a++;
   assert_int_equal(WITH(h->version, PT_TABLE_VERSION), 0);
   assert_int_equal(WITH(h->magic, 0), -EPROTO);
   assert_int_equal(WITH(h->version, PT_TABLE_VERSION + 1), -EPROTO);
@@ -404,18 +518,18 @@ static void not_a_sound_table(void **state) {
   assert_int_equal(WITH(d->head->n, UINT32_MAX), -EPROTO);
   assert_int_equal(WITH(d->head->n, 0), -EPROTO);
   assert_int_equal(WITH(d->head->free, UINT32_MAX), -EPROTO);
-  assert_int_equal(WITH(d->head->free, FIRST), -EPROTO);
+  assert_int_equal(WITH(d->head->free, i), -EPROTO);
   assert_int_equal(WITH(d->head->stats.entries[0], 5000), -EPROTO);
   assert_int_equal(WITH(d->buckets[1], UINT32_MAX), -EPROTO);
   assert_int_equal(WITH(d->buckets[1], IDLE), d->buckets[1] ? -EPROTO : 0);
   assert_int_equal(WITH(x->chain, UINT32_MAX), -EPROTO);
-  assert_int_equal(WITH(x->chain, d->head->n - 1), -EPROTO); /* a circle */
+  assert_int_equal(WITH(x->chain, i), -EPROTO); /* a circle */
   assert_int_equal(WITH(x->next, UINT32_MAX), -EPROTO);
-  assert_int_equal(WITH(x->next, d->head->n - 1), -EPROTO);
+  assert_int_equal(WITH(x->next, i), -EPROTO);
   assert_int_equal(WITH(x->prev, UINT32_MAX), -EPROTO);
   assert_int_equal(WITH(x->backend, PT_SESSION_BACKENDS), -EPROTO);
   assert_int_equal(WITH(x->kind, 200), -EPROTO);
-  assert_int_equal(WITH(x->a, 12345), -EPROTO);
+  assert_int_equal(WITH(x->a, a), -EPROTO);
   assert_int_equal(WITH(d->nodes[IDLE].next, UINT32_MAX), -EPROTO);
   assert_int_equal(WITH(d->nodes[BUSY].prev, UINT32_MAX), -EPROTO);
 }
@@ -493,6 +607,10 @@ int main(void) {
       TEST(many_upgrades),
       TEST(processes_agree),
       TEST(killed_at_any_moment),
+
+#ifndef __SANITIZE_THREAD__
+      TEST(killed_at_many_instructions),
+#endif
       TEST(not_a_table),
       TEST(not_a_sound_table),
       TEST(a_lock_that_is_held),

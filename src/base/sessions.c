@@ -250,6 +250,7 @@ bool pt_sessions_move(pt_sessions *t, pt_session_kind kind, pt_session_key key, 
     if (x->backend == from && !held && to < PT_SESSION_BACKENDS) {
       if (kind == PT_SESSION_LSID)
         set_txn(t, x, -1, false);
+      pt_in_order(); /* no transaction comes along */
       x->backend = (uint16_t)to;
       s->head->stats.moved++;
     }

@@ -9,7 +9,8 @@ from pathlib import Path
 import ferret
 import puerta as rig
 import pytest
-from cluster import Node, free_port
+from certs import Authority
+from cluster import free_port
 from mongos import Trio
 from pymongo import MongoClient
 
@@ -145,25 +146,35 @@ def test_interrupted_it_cleans_up(cluster, proxy, start, tmp_path):
                 assert [n for n in c.list_database_names() if n.startswith("puerta-check")] == []
 
 
-def test_tls_and_passwords(tmp_path):
-    """At a Redis with TLS: connecting is all that is looked at here."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert,
-                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+@pytest.fixture(scope="module")
+def ca():
+    c = Authority()
+    yield c
+    c.end()
+
+
+def test_tls_and_passwords(cluster, start, ca, tmp_path):
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text("secret\n"), wrong.write_text("guess\n")
-    port = free_port()
-    tls = {"tls-port": port, "tls-cert-file": cert, "tls-key-file": key, "tls-auth-clients": "no"}
-    node = Node(tmp_path, tls | {"requirepass": "secret"}, cluster=False)
-    try:
-        for args, says in ((["--tls", "--ca", cert, "--password-file", right], None), (["--tls", "--ca", cert], "--password-file"),
-                           (["--tls", "--ca", cert, "--password-file", wrong], "AUTH is refused"), (["--tls", "--password-file", right], "--ca"),
-                           (["--password-file", right], "--tls")):
-            code, text, report = front(tmp_path, "redis", "routing", "--target", f"localhost:{port}", *args)
-            assert code == (1 if says else 0) and (says or "") in text, text
-            assert outcomes(report)["connect"] == ("failed" if says else "ok")
-    finally:
-        node.stop()
+    p = start(cluster, tls=ca.issue("front").options(), auth=[{"password": rig.Lua('"secret"')}])
+    to = ["redis", "basic", "--seconds", 1, "--target", f"localhost:{p.port}"]
+    code, text, report = front(tmp_path, *to, "--tls", "--ca", ca.ca, "--password-file", right)
+    assert code == 0 and report["summary"]["skipped"] == 0, text
+    for args, says in ((["--tls", "--ca", ca.ca], "--password-file"), (["--tls", "--ca", ca.ca, "--password-file", wrong], "AUTH is refused"),
+                       (["--tls", "--password-file", right], "--ca"), (["--password-file", right], "--tls")):
+        code, text, report = front(tmp_path, *to, *args)
+        assert code == 1 and says in text and outcomes(report) == {"connect": "failed"}, text
+
+
+def test_mongo_tls(start, ca, tmp_path):
+    needs_ferret()
+    with ferret.Ferrets(2) as ferrets:
+        p = start.keep(rig.Puerta.for_backends(ferrets, tls=ca.issue("front-mongo").options()))
+        to = ["mongo", "routing", "--target", f"localhost:{p.port}"]
+        code, text, report = front(tmp_path, *to, "--tls", "--ca", ca.ca)
+        assert code == 0 and outcomes(report)["client_together"] == "ok", text
+        code, text, report = front(tmp_path, *to)
+        assert code == 1 and outcomes(report) == {"connect": "failed"} and "--tls" in text, text
 
 
 def test_mongo_login(start, tmp_path):

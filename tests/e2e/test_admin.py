@@ -41,6 +41,7 @@ def guarded(start, cluster):
 # ---- what it shows ----
 
 
+@pytest.mark.threads
 def test_status_of_redis(unix):
     with unix.connect() as c:
         for i in range(200):
@@ -106,6 +107,7 @@ def test_slow_requests_are_remembered_without_their_keys(unix):
     assert b"topsecret" not in unix.admin.get("/status").body
 
 
+@pytest.mark.threads
 def test_the_slow_log_is_bounded_and_can_be_off(unix):
     with unix.connect() as c:
         for i in range(500):

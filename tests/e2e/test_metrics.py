@@ -57,6 +57,7 @@ def sock(tmp_path):
     return f"unix:{tmp_path}/a.sock", Admin(tmp_path / "a.sock")
 
 
+@pytest.mark.threads
 def test_redis_numbers_add_up(start, cluster, tmp_path):
     bind, admin = sock(tmp_path)
     p = start(cluster, top={"admin": {"bind": bind}, "workers": 2}, name="cache", slot_refresh="1s")
@@ -131,6 +132,7 @@ def test_policy_failures_and_reloads(start, cluster, tmp_path):
     c.close()
 
 
+@pytest.mark.threads
 @pytest.mark.parametrize("forward", ["connection", "request"])
 def test_mongodb_numbers_add_up(start, tmp_path, forward):
     bind, admin = sock(tmp_path)

@@ -23,7 +23,7 @@ local full = [[
 local p = require "puerta"
 return p.config {
   daemon = true, pid_file = "/run/x/y.pid", user = "u", group = "g-1",
-  workers = 3, drain_timeout = "90s", coalesce = "0us", log = { level = "debug", format = "json", to = "/var/log/p.log" }, watchdog = { warn = "150ms", abort = "0s" },
+  workers = 3, drain_timeout = "90s", coalesce = "0us", log = { level = "debug", format = "json", to = "/var/log/p.log", access = { connections = false, sample = 0.25, to = "syslog" } }, watchdog = { warn = "150ms", abort = "0s" },
   listeners = {
     p.redis {
       name = "cache", bind = "[::]:6379", backlog = 7, nodes = { "a:1", "[::1]:2", "10.0.0.3:3" },

@@ -102,6 +102,16 @@ describe("numbers and words", function()
     assert.same({ '3: log: expected a table of options, got "json"' }, c.errors(c.redis("", 'log = "json",')))
   end)
 
+  it("of the access log is a share of the requests", function()
+    assert.is_nil(c.load(c.redis()).log.access)
+    assert.same({ connections = true, requests = true, sample = 0.01 }, c.load(c.redis("", "log = { access = {} },")).log.access)
+    assert.equal(1, c.load(c.redis("", "log = { access = { sample = 1 } },")).log.access.sample)
+    for _, sample in ipairs { "0", "1.5", "-1", "0/0", '"1%"', "true" } do
+      local text = c.errors(c.redis("", ("log = { access = { sample = %s } },"):format(sample)))[1]
+      assert.truthy(text:find("log.access.sample: expected a number 1e-06..1, got ", 1, true), text)
+    end
+  end)
+
   it("of the log's target is a word or a path", function()
     for _, to in ipairs { "stderr", "syslog", "journald", "/var/log/p.log", "./p.log", "logs/p.log", "syslog:/run/x", "journald:/run/x" } do
       assert.equal(to, c.load(c.redis("", ("log = { to = %q },"):format(to))).log.to)

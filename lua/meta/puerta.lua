@@ -31,6 +31,13 @@
 ---@field level? "debug"|"info"|"warn"|"error" the least important lines to show
 ---@field format? "text"|"json" lines for people, or a JSON object a line
 ---@field to? string `"stderr"`, `"syslog"`, `"journald"` (both with `:/path` for another socket than the usual), or a file, relative to the configuration; SIGUSR1 opens it again
+---@field access? puerta.access what clients do, a line each; off when absent
+
+---@class puerta.access
+---@field connections? boolean a line for each connection that has ended: from where, how long, requests, bytes, why
+---@field requests? boolean a line for a share of the requests to nodes and mongos: command, slot or namespace, whom it went to, microseconds, outcome; never keys or values
+---@field sample? number that share: 1 is every request, 0.01 each 100th of a worker
+---@field to? string as `log.to`
 
 ---@class puerta.admin
 ---@field bind? string `/run/puerta`, `$XDG_RUNTIME_DIR/puerta` or `/tmp/puerta-UID` is the run directory; an address that is not loopback needs `token`

@@ -94,8 +94,10 @@ function M.dump(file, options)
     if base and policy and policy.source:find "%.lua$" and not policy.source:find "^/" then policy.source = base .. policy.source end
     if base then tls.absolute(listener, base) end
   end
-  local to = tree.log.to
-  if base and to:find "/" and not to:find "^/" and not to:find "^%a+:" then tree.log.to = base .. to end
+  for _, log in ipairs { tree.log, tree.log.access } do
+    local to = log.to
+    if base and to and to:find "/" and not to:find "^/" and not to:find "^%a+:" then log.to = base .. to end
+  end
   return HEAD:format(file:gsub("%c", "?"), schema.root.show(tree, 0))
 end
 

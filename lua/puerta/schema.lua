@@ -10,6 +10,17 @@ local tls = require "puerta.schema_tls"
 local types = require "puerta.types"
 local value = require "puerta.value"
 
+local access = shape.group {
+  editor = "puerta.access",
+  options = {
+    { "connections", type = types.boolean(), default = true, doc = "a line for each connection that has ended: from where, how long, requests, bytes, why" },
+    { "requests", type = types.boolean(), default = true,
+      doc = "a line for a share of the requests to nodes and mongos: command, slot or namespace, whom it went to, microseconds, outcome; never keys or values" },
+    { "sample", type = types.share(0.000001), default = 0.01, doc = "that share: 1 is every request, 0.01 each 100th of a worker" },
+    { "to", type = types.log_target(), default_doc = "where the log goes", doc = "as `log.to`" },
+  },
+}
+
 local log = shape.group {
   editor = "puerta.log",
   options = {
@@ -17,6 +28,7 @@ local log = shape.group {
     { "format", type = types.enum { "text", "json" }, default = "text", doc = "lines for people, or a JSON object a line" },
     { "to", type = types.log_target(), default = "stderr",
       doc = '`"stderr"`, `"syslog"`, `"journald"` (both with `:/path` for another socket than the usual), or a file, relative to the configuration; SIGUSR1 opens it again' },
+    { "access", type = access, doc = "what clients do, a line each; off when absent" },
   },
 }
 
@@ -121,6 +133,7 @@ local groups = {
   { "puerta.config", config, doc = "The whole. A configuration file returns it." },
   { "upgrade", upgrade, doc = "In `puerta.config`." },
   { "log", log, doc = "In `puerta.config`." },
+  { "access", access, doc = "In `log`." },
   { "admin", admin, doc = "In `puerta.config`. `puerta ctl` asks this server; `/help` lists its paths." },
   { "watchdog", watchdog, doc = "In `puerta.config`." },
 }

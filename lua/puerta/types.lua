@@ -81,6 +81,14 @@ function M.short_duration(range, usual, zero) return measure(units.duration, 1, 
 --- In bytes.
 function M.size(range, usual) return measure(units.size, 1, range, usual) end
 
+--- A part of a whole, more than 0.
+function M.share(min)
+  return scalar({ name = ("number %s..1"):format(min), editor = "number" }, function(v)
+    if type(v) == "number" and v >= min and v <= 1 then return v end
+    return nil, ("expected a number %s..1"):format(min)
+  end)
+end
+
 --- A word that names something: letters, digits, "_", "-", ".".
 function M.name()
   return scalar({ name = "name", editor = "string", show = value.quote }, function(v)

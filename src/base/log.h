@@ -58,6 +58,11 @@ void pt_log(int level, const char *event, const char *fmt, ...) __attribute__((f
 #define pt_warn(event, ...) pt_log(PT_LOG_WARN, event, __VA_ARGS__)
 #define pt_error(event, ...) pt_log(PT_LOG_ERROR, event, __VA_ARGS__)
 
+/* Where the access log goes (as pt_log_to), which has a thread and a queue of its own, so that it costs the log no line. The control thread. */
+int pt_log_access_to(const char *to);
+/* Writes one line of it, event "access", level info whatever is shown; it is not in the tail. */
+void pt_log_access(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* One line a second at most; zeroed memory is ready. May be shared by threads. */
 typedef struct pt_log_rate {
   _Atomic uint64_t next_ns; /* nothing is shown before */

@@ -56,6 +56,21 @@ static void send_one(pt_batch *b, const pt_batched *a, const pt_request *r) {
            e == -ENOBUFS ? "has a full backlog (node_backlog)" : "cannot be asked: puerta is out of memory");
 }
 
+/* Requests of this batch that the access log shows. */
+static void sample(pt_batch *b, unsigned n) {
+  pt_service *s = b->c->svc;
+  pt_access *a = &s->worker->access;
+  char where[16], node[PT_UPSTREAM_NAME];
+  for (unsigned i = 0; pt_access_next(a, n, &i);) {
+    const pt_request *r = &s->policy->batch[i - 1];
+    bool replica, slot = r->slot < PT_SLOTS;
+    const pt_upstream *up = slot || r->node >= 0 ? choose(s, r, &replica) : NULL; /* without a slot: masters in turn */
+    snprintf(where, sizeof where, slot ? "slot=%u" : "slot=-", r->slot);
+    pt_access_await(s->worker, b->at[i - 1].who, pt_access_begin(s->lc, pt_commands[r->cmd].name, where),
+                    up ? pt_upstream_name(up, node) : "-");
+  }
+}
+
 void pt_batch_dispatch(pt_batch *b) {
   if (!b->n)
     return;
@@ -64,6 +79,8 @@ void pt_batch_dispatch(pt_batch *b) {
   unsigned n = b->n;
   b->n = 0;
   pt_service_route(s, n);
+  if (s->worker->access.every)
+    sample(b, n);
   for (unsigned i = 0; i < n; i++) {
     if (b->c->gen == gen && (gen & 1))
       send_one(b, &b->at[i], &s->policy->batch[i]);

@@ -109,6 +109,22 @@ static void drop_input(pt_client *c) {
   c->in_off = c->in_len = c->need = 0;
 }
 
+static char *peer(const pt_client *c, char out[PT_ADDRESS_TEXT]) {
+  pt_address a = {.len = sizeof a.in6};
+  if (getpeername(c->conn.io.fd, &a.sa, &a.len)) { /* it has gone: what is known of it */
+    a.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(c->port), .sin_addr.s_addr = htonl(c->ip)};
+    a.len = sizeof a.in;
+  }
+  return pt_address_format(&a, out, PT_ADDRESS_TEXT);
+}
+
+static void tell_access(const pt_client *c) {
+  pt_worker *w = c->svc->worker;
+  char where[PT_ADDRESS_TEXT];
+  const pt_access_connection line = {c->svc->lc, peer(c, where), c->since, w->now, c->tail, c->received, c->moved - c->received};
+  pt_access_closed(&w->access, &line);
+}
+
 void pt_client_fail(pt_client *c, pt_error e, const char *reason) {
   char who[128];
   if (!(c->gen & 1))
@@ -126,6 +142,9 @@ void pt_client_close(pt_client *c, const char *reason) {
     return;
   }
   pt_worker *w = c->svc->worker;
+  if (w->access.connections && !(c->flags & PT_CLIENT_AWAY))
+    tell_access(c);
+  w->access.why = NULL;
   pt_conn_close(&c->conn, w->loop);
   c->gen++;
   pt_retry_forget(c);
@@ -258,15 +277,6 @@ static void at_end(pt_client *c) {
     pt_client_watch(c);
 }
 
-static char *peer(const pt_client *c, char out[PT_ADDRESS_TEXT]) {
-  pt_address a = {.len = sizeof a.in6};
-  if (getpeername(c->conn.io.fd, &a.sa, &a.len)) { /* it has gone: what is known of it */
-    a.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(c->port), .sin_addr.s_addr = htonl(c->ip)};
-    a.len = sizeof a.in;
-  }
-  return pt_address_format(&a, out, PT_ADDRESS_TEXT);
-}
-
 /* Its connection has failed. */
 static void broken(pt_client *c, int e) {
   char where[PT_ADDRESS_TEXT];
@@ -322,6 +332,7 @@ static void on_readable(pt_client *c) {
   }
   c->last = w->now;
   c->moved += (uint64_t)n;
+  c->received += (uint64_t)n;
   if (c->stream) {
     chunk->fill = at + (uint32_t)n;
     pt_stream_input(c, chunk, at, (uint32_t)n);

@@ -92,6 +92,7 @@ void pt_config_unref(pt_config *c) {
   free(c->group);
   free(c->log_level);
   free(c->log_to);
+  free(c->access_to);
   free(c->lua_path);
   free(c);
 }

@@ -169,6 +169,9 @@ typedef struct pt_config {
   char *user, *group; /* to become once everything is bound; NULL: nobody else, the user's own */
   char *log_level; /* "debug" "info" "warn" "error" */
   pt_log_format log_format;
+  bool access_connections; /* log.access */
+  unsigned access_every; /* one of so many requests, 0: none */
+  char *access_to; /* as log_to; NULL: where the log goes */
   char *log_to; /* "stderr", "syslog", "journald" (with ":/path" for another socket), or a file's path */
   char *lua_path; /* directory of the Lua half in development; NULL: the embedded one */
   uint64_t drain_timeout; /* ms, "30s" */

@@ -246,6 +246,13 @@ static int open_log(const pt_control *k, const pt_config *cfg, const pt_config *
   const pt_overrides *over = k->over;
   const char *to = over->error_log ? over->error_log : cfg->log_to;
   int e = was && (over->error_log || !strcmp(was->log_to, to)) ? 0 : pt_log_to(to);
+  bool access = cfg->access_connections || cfg->access_every;
+  if (!e && access) {
+    const char *before =
+        was && (was->access_connections || was->access_every) ? (was->access_to ? was->access_to : was->log_to) : "";
+    const char *there = cfg->access_to ? cfg->access_to : to;
+    e = strcmp(before, there) ? pt_log_access_to(to = there) : 0;
+  }
   if (e)
     complain(k, "log", "cannot log to %s: %s", to, strerror(-e));
   return e;

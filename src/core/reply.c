@@ -132,6 +132,8 @@ static void to_client(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off,
 /* ---- whoever asked ---- */
 
 void pt_reply_to(pt_worker *w, pt_owner who, pt_chunk *chunk, uint32_t off, uint32_t len, bool last) {
+  if (w->access.n)
+    pt_access_reply(w, who, chunk->data + off, len, last);
   if (who.kind == PT_KIND_CLIENT)
     to_client(w, who, chunk, off, len, last);
   else if (who.kind == PT_KIND_FAN)

@@ -17,5 +17,7 @@ void pt_told(pt_worker *w, pt_error e, const char *text) {
 void pt_told_closed(pt_worker *w, pt_error e, const char *who, const char *reason) {
   char code[PT_TOLD_CODE];
   pt_told_count(w, e);
+  w->access.why = reason;
+  w->access.error = e;
   pt_log_every(&w->told_closed[e], PT_LOG_INFO, "client", "%s closed: %s%s", who, reason, pt_told_code(e, code));
 }

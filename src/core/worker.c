@@ -185,6 +185,7 @@ static void on_retry(struct ev_loop *loop, ev_timer *t, int events) {
 /* ---- the inbox ---- */
 
 static void use_settings(pt_worker *w, const pt_config *cfg) {
+  pt_access_configure(&w->access, cfg);
   w->coalesce_ns = cfg->coalesce * 1000;
   w->slow_us = cfg->admin.on && cfg->admin.slow && cfg->admin.slow < UINT32_MAX ? (uint32_t)cfg->admin.slow : UINT32_MAX;
 }
@@ -298,6 +299,7 @@ static void free_worker(pt_worker *w) {
     free(w->clients[i / PT_CLIENT_BLOCK]);
   if (w->scratch)
     pt_chunk_unref(w->scratch);
+  pt_access_free(&w->access);
   pt_pool_free(&w->pool);
   free(w->clients);
   free(w->svcs);

@@ -11,6 +11,7 @@
 #include "base/chunk.h"
 #include "base/errors.h"
 #include "base/log.h"
+#include "core/access.h"
 #include "base/sources.h"
 #include "core/cluster.h"
 #include "core/config.h"
@@ -103,6 +104,7 @@ struct pt_client {
   uint64_t since; /* ns, when it connected */
   uint64_t last; /* ns: bytes came from it or went to it */
   uint64_t moved; /* bytes that did so, in its life */
+  uint64_t received; /* of them: from it */
   pt_slow slow;
   pt_retry *retries; /* its retry objects by seq, a ring list; NULL: none */
   pt_stream *stream; /* a large request on its way through; NULL: none */
@@ -280,6 +282,7 @@ struct pt_worker {
   _Atomic(const char *) lua_name;
   atomic_bool ended; /* the thread has left its loop */
   pt_counters n;
+  pt_access access;
   atomic_ullong errors
       [PT_ERRORS]; /* given to clients, or a connection's end, by code; counted as the others, but not handed on by an upgrade */
   pt_log_rate told[PT_ERRORS], told_closed[PT_ERRORS]; /* told.c's */

@@ -121,15 +121,37 @@ static void read_listener(lua_State *L, pt_listener_config *l, const char *file)
   pt_fields_tls(L, file, l);
 }
 
-/* A path is taken from the directory of the configuration, absolute: a daemon may change its own. */
+/* Field "to" of the table on the stack. A path is taken from the directory of the configuration, absolute: a daemon may change its own. NULL: absent. */
+static char *read_target(lua_State *L, const job *j) {
+  lua_getfield(L, -1, "to");
+  const char *to = lua_tostring(L, -1), *slash = to ? strchr(to, '/') : NULL, *colon = to ? strchr(to, ':') : NULL;
+  bool relative = slash && slash != to && !(colon && colon < slash);
+  char *target = to ? pt_fields_copy(L, lua_pushfstring(L, "%s%s", relative ? j->base : "", to)) : NULL;
+  lua_pop(L, to ? 2 : 1);
+  return target;
+}
+
+static void read_access(lua_State *L, pt_config *c, const job *j) {
+  double sample = 0;
+  c->access_to = read_target(L, j);
+  lua_getfield(L, -1, "connections");
+  c->access_connections = lua_toboolean(L, -1);
+  lua_getfield(L, -2, "requests");
+  lua_getfield(L, -3, "sample");
+  if (lua_toboolean(L, -2))
+    sample = lua_tonumber(L, -1);
+  lua_pop(L, 3);
+  c->access_every = sample > 0 ? (unsigned)(1 / sample + 0.5) : 0;
+}
+
 static void read_log(lua_State *L, pt_config *c, const job *j) {
   lua_getfield(L, -1, "log");
   c->log_format = pt_fields_is(L, "format", "json") ? PT_LOG_JSON : PT_LOG_TEXT;
-  lua_getfield(L, -1, "to");
-  const char *to = lua_tostring(L, -1), *slash = strchr(to, '/'), *colon = strchr(to, ':');
-  bool relative = slash && slash != to && !(colon && colon < slash);
-  c->log_to = pt_fields_copy(L, lua_pushfstring(L, "%s%s", relative ? j->base : "", to));
-  lua_pop(L, 3);
+  c->log_to = read_target(L, j);
+  lua_getfield(L, -1, "access");
+  if (lua_istable(L, -1))
+    read_access(L, c, j);
+  lua_pop(L, 2);
 }
 
 static void read_admin(lua_State *L, pt_admin_config *a, const char *file) {

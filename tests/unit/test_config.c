@@ -81,6 +81,9 @@ static void defaults(void **state) {
   assert_string_equal(c->log_level, "info");
   assert_int_equal(c->log_format, PT_LOG_TEXT);
   assert_string_equal(c->log_to, "stderr");
+  assert_false(c->access_connections);
+  assert_int_equal(c->access_every, 0);
+  assert_null(c->access_to);
   assert_int_equal(c->drain_timeout, 30000);
   assert_int_equal(c->watchdog_warn, 100);
   assert_int_equal(c->watchdog_abort, 2000);
@@ -131,7 +134,8 @@ static const char everything[] =
     "local p = require 'puerta'\n"
     "return p.config {\n"
     "  daemon = true, pid_file = '/run/x.pid', upgrade = { socket = '/run/x.sock' }, user = 'u', group = 'g',\n"
-    "  workers = 3, log = { level = 'debug', format = 'json', to = 'logs/p.log' }, drain_timeout = '1m', coalesce = '50us',\n"
+    "  workers = 3, log = { level = 'debug', format = 'json', to = 'logs/p.log',\n"
+    "    access = { connections = false, sample = 0.003, to = 'journald' } }, drain_timeout = '1m', coalesce = '50us',\n"
     "  watchdog = { warn = '1s', abort = '0s' }, max_connections = 31, accept_rate = 32,\n"
     "  admin = { bind = '10.0.0.1:9901', token = 't', slow = '5ms' },\n"
     "  listeners = {\n"
@@ -337,6 +341,9 @@ static void every_option(void **state) {
   char log_to[96];
   snprintf(log_to, sizeof log_to, "%s/logs/p.log", dir);
   assert_string_equal(c->log_to, log_to);
+  assert_false(c->access_connections);
+  assert_int_equal(c->access_every, 333);
+  assert_string_equal(c->access_to, "journald");
   assert_int_equal(c->log_format, PT_LOG_JSON);
   assert_int_equal(c->drain_timeout, 60000);
   assert_int_equal(c->coalesce, 50);

@@ -137,6 +137,14 @@ static void drop_input(pt_mongo_client *c) {
   c->in_off = c->in_len = c->need = 0;
 }
 
+static void tell_access(const pt_mongo_client *c) {
+  const pt_mongo *m = c->mongo;
+  char where[PT_ADDRESS_TEXT];
+  const pt_access_connection line = {m->lc,       pt_mongo_client_where(c, where),   c->since, m->worker->now, c->asked,
+                                     c->received, c->moved - c->received + c->direct};
+  pt_access_closed(&m->worker->access, &line);
+}
+
 void pt_mongo_client_fail(pt_mongo_client *c, pt_error e, const char *reason) {
   char where[PT_ADDRESS_TEXT], who[128 + PT_ADDRESS_TEXT];
   if (!(c->gen & 1))
@@ -166,6 +174,9 @@ void pt_mongo_client_close(pt_mongo_client *c, const char *reason) {
     return;
   }
   pt_mongo *m = c->mongo;
+  if (m->worker->access.connections && !(c->flags & PT_MC_AWAY))
+    tell_access(c);
+  m->worker->access.why = NULL;
   pt_conn_close(&c->conn, m->worker->loop);
   c->gen++;
   pt_pair_end(c);
@@ -350,6 +361,8 @@ static void on_first(pt_mongo_client *c) {
     return;
   }
   c->in_len += (uint32_t)n;
+  c->moved += (uint64_t)n;
+  c->received += (uint64_t)n;
   c->in->fill = c->in_off + c->in_len;
   c->last = c->mongo->worker->now;
   if (c->in_len >= c->need)

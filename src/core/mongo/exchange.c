@@ -2,6 +2,7 @@
 
 #include "core/mongo/errors.h"
 #include "core/mongo/pool.h"
+#include "core/mongo/sample.h"
 
 enum {
   MAX_ATTEMPTS = 8
@@ -140,12 +141,20 @@ void pt_exchange_answered(pt_exchange *x, int32_t code) {
     end_transaction(x);
   if (x->cmd.verb == PT_MVERB_GET_MORE && code == CURSOR_NOT_FOUND)
     pt_sessions_cursor_close(m->shared->sessions, x->cmd.cursor, pt_exchange_ms(x));
+  x->code = code;
   pt_exchange_done(x);
+}
+
+static int32_t code_of(const bson_t *doc) {
+  bson_iter_t i;
+  return bson_iter_init_find(&i, doc, "code") && BSON_ITER_HOLDS_INT32(&i) ? bson_iter_int32(&i) : 0;
 }
 
 void pt_exchange_answer(pt_exchange *x, const bson_t *doc) {
   pt_mongo_client *c = x->client;
   uint32_t gen = c->gen;
+  if (x->sample)
+    x->code = code_of(doc);
   if (x->kind != PT_X_UNACKED)
     pt_mongo_client_answer(c, x->opcode, x->request_id, doc);
   if (c->gen == gen && pt_exchange_push(x))
@@ -163,6 +172,10 @@ static void measure(pt_exchange *x) {
 void pt_exchange_done(pt_exchange *x) {
   if (x->timed)
     measure(x);
+  if (x->sample) {
+    pt_mongo_sampled(pt_exchange_mongo(x), x->sample, x->backend, x->code);
+    x->sample = NULL;
+  }
   x->client->last = pt_exchange_mongo(x)->worker->now;
   x->state = PT_X_IDLE;
   x->kind = PT_X_PASS;

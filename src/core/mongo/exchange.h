@@ -59,6 +59,8 @@ struct pt_exchange {
   pt_split *split;
   pt_local_wait *wait;
   pt_sasl *sasl;
+  pt_access_request *sample; /* it is in the access log; NULL: it is not */
+  int32_t code; /* for that: of the error it was answered with, 0 */
 };
 
 static inline pt_mongo *pt_exchange_mongo(const pt_exchange *x) { return x->client->mongo; }

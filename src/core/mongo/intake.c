@@ -7,6 +7,7 @@
 #include "core/mongo/errors.h"
 #include "core/mongo/local.h"
 #include "core/mongo/pool.h"
+#include "core/mongo/sample.h"
 #include "wire/mongo_compress.h"
 
 enum {
@@ -96,6 +97,7 @@ static void remember(pt_exchange *x, const pt_mongo_message *msg, const pt_mongo
   x->stamp = m->worker->now_us;
   x->timed = true;
   pt_count(&m->meter.requests);
+  x->client->asked++;
 }
 
 /* An unacknowledged message. Those that say nothing to a backend are passed over in silence. Bytes taken, 0: not yet. */
@@ -136,6 +138,8 @@ static void serve(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n,
   pt_exchange *x = c->exchange;
   if (pt_local_serve(x, msg, cmd))
     return;
+  if (c->mongo->worker->access.every)
+    x->sample = pt_mongo_sample(c, msg, cmd);
   if (!trusted(c) && !open_to_all(cmd)) {
     answer_error(x, PT_E_NOT_AUTHENTICATED, 13, "Unauthorized", "command %.80s requires authentication", cmd->name);
   } else if (msg->h.opcode == PT_OP_QUERY && !query_allows(cmd)) {

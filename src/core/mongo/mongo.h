@@ -75,6 +75,7 @@ struct pt_mongo_client {
   pt_source *source; /* NULL: it is not counted there */
   uint64_t since, last; /* ns: connected; last byte from it, paired: either way, else: or last answer to it */
   uint64_t moved; /* bytes that came from it or, out of its queue, went to it */
+  uint64_t received, direct, asked; /* bytes of them that came from it; that went to it past its queue; messages */
   pt_slow slow;
   uint64_t identity; /* what identify said, 0: nothing */
   uint32_t backend; /* stable id it is bound to (paired, or load balanced), PT_BACKEND_NONE */

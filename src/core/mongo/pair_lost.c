@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "core/mongo/errors.h"
 #include "core/mongo/pair_state.h"
+#include "core/mongo/sample.h"
 
 enum {
   HELD_MS = 1000 /* a connection that has lasted so long was a good one */
@@ -19,6 +20,8 @@ void pt_pair_detach(pt_mongo_client *c) {
     pt_chunk_unref(p->in);
   p->in = NULL;
   memset(&p->scan, 0, sizeof p->scan);
+  pt_mongo_sampled(c->mongo, p->sample, c->backend, -1);
+  p->sample = NULL;
   pt_pair_forget(p);
   pt_place_release(c);
 }

@@ -157,6 +157,7 @@ void pt_pair_client_readable(pt_mongo_client *c) {
   }
   c->last = w->now;
   c->moved += (uint64_t)n;
+  c->received += (uint64_t)n;
   drop_input(c);
   if (p->state == PT_PAIR_READY)
     send_on(c, chunk, off, held + (uint32_t)n);
@@ -184,7 +185,9 @@ static void send_back(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_
     pt_pair_lost(c, c->backend, "it sends what is no MongoDB reply");
     return;
   }
+  uint64_t waits = c->out.bytes;
   int e = used ? pass(&c->mongo->worker->pool, &c->conn, &c->out, chunk, off, used) : 0;
+  c->direct += used - (c->out.bytes - waits);
   if (!e && used < n)
     e = keep_reply(c, chunk->data + off + used, n - used);
   if (e) {

@@ -78,6 +78,8 @@ struct pt_pair {
   pt_chunk *in; /* bytes of the backend that cannot be passed on yet: fill of them */
   pt_chunk *hello; /* the client's first message, NULL: it was none, or is not kept */
   pt_opens cursors, txns;
+  pt_access_request *sample; /* a request that is in the access log; NULL: none */
+  int32_t sample_id; /* its id */
   pt_mongo_scan scan;
   pt_ask asks[PT_PAIR_ASKS];
 };

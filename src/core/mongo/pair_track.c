@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/mongo/pair_state.h"
+#include "core/mongo/sample.h"
 #include "wire/mongo_compress.h"
 
 enum {
@@ -162,7 +163,8 @@ static int note_plain(pt_mongo_client *c, const uint8_t *p, uint32_t have, const
   a.stamp = c->mongo->worker->now_us;
   /* What is odd in a command that is good BSON is for the backend to say. */
   bool command = r == PT_MONGO_OK && (!m.ns || strstr(m.ns, ".$cmd"));
-  if (command && !pt_mongo_command_read(&cmd, &m, &odd))
+  command = command && !pt_mongo_command_read(&cmd, &m, &odd);
+  if (command)
     note_command(pair, &a, &m, &cmd, c->mongo->worker->now);
   else if (r == PT_MONGO_MORE) {
     a.flags |= PT_ASK_UNSEEN;
@@ -173,6 +175,10 @@ static int note_plain(pt_mongo_client *c, const uint8_t *p, uint32_t have, const
   if (m.h.opcode == PT_OP_MSG && (m.flags & PT_MSG_MORE))
     return 0; /* no reply comes */
   push(pair, a);
+  if (c->mongo->worker->access.every && command && !pair->sample) {
+    pair->sample = pt_mongo_sample(c, &m, &cmd);
+    pair->sample_id = a.id;
+  }
   return 0;
 }
 
@@ -200,6 +206,7 @@ static int note_compressed(pt_mongo_client *c, const pt_mongo_header *h, const u
 static int note(pt_mongo_client *c, const pt_mongo_header *h, const uint8_t *p, uint32_t have, const char **why) {
   static __thread char text[64];
   pt_count(&c->mongo->meter.requests);
+  c->asked++;
   switch (h->opcode) {
   case PT_OP_MSG:
   case PT_OP_QUERY:
@@ -274,6 +281,10 @@ static void note_reply(pt_mongo_client *c) {
   pt_ask *a = pt_pair_ask(p, 0);
   measure(c, a);
   bool sealed = s->h.opcode == PT_OP_COMPRESSED;
+  if (p->sample && a->id == p->sample_id) {
+    pt_mongo_sampled(c->mongo, p->sample, c->backend, s->has_ok && !s->ok ? s->code : 0);
+    p->sample = NULL;
+  }
   if (sealed)
     p->sealed = true;
   else

@@ -7,6 +7,7 @@
 #include "core/mongo/intake.h"
 #include "core/mongo/local.h"
 #include "core/mongo/pool.h"
+#include "core/mongo/sample.h"
 
 enum {
   READ_ROOM = 16 * 1024,
@@ -170,6 +171,7 @@ static void on_readable(pt_mongo_client *c) {
   }
   c->last = c->mongo->worker->now;
   c->moved += (uint64_t)n;
+  c->received += (uint64_t)n;
   if (!c->in) {
     chunk->fill = at + (uint32_t)n;
     work(c, chunk, at, (uint32_t)n);
@@ -247,6 +249,7 @@ void pt_request_end(pt_mongo_client *c) {
   pt_segq_clear(&x->req);
   pt_split_free(x->split);
   pt_local_free(x);
+  pt_mongo_sampled(c->mongo, x->sample, x->backend, -1);
   free(x);
 }
 

@@ -8,6 +8,10 @@
 #include "base/log.h"
 #include "core/upstream.h"
 
+enum {
+  GONE_MS = 60000 /* one that has waited for so long has lost its client, and will not be answered */
+};
+
 struct pt_access_request {
   uint64_t since; /* ns */
   pt_owner who;
@@ -95,7 +99,11 @@ void pt_access_await(pt_worker *w, pt_owner who, pt_access_request *r, const cha
   pt_access *a = &w->access;
   if (!r)
     return;
-  if (a->n == PT_ACCESS_PENDING) { /* the oldest has lost its client, or hangs */
+  if (a->n == PT_ACCESS_PENDING && r->since - a->pending[0]->since < (uint64_t)GONE_MS * PT_NS_PER_MS) {
+    free(r);
+    return;
+  }
+  if (a->n == PT_ACCESS_PENDING) {
     end(a->pending[0], a->pending[0]->node, "unanswered");
     memmove(a->pending, a->pending + 1, --a->n * sizeof *a->pending);
   }

@@ -16,7 +16,7 @@ struct pt_worker;
 struct pt_owner;
 
 enum {
-  PT_ACCESS_PENDING = 64 /* sampled requests that wait for their replies; more are not sampled */
+  PT_ACCESS_PENDING = 256 /* sampled requests that wait for their replies; more are not sampled */
 };
 
 typedef struct pt_access_request pt_access_request; /* access.c's own */

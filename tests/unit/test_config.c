@@ -336,7 +336,7 @@ static void every_option(void **state) {
   assert_null(c->admin.path);
   assert_string_equal(c->admin.token, "t");
   assert_int_equal(c->admin.slow, 5000);
-  assert_non_null(strstr(c->admin.where, ":6"));
+  assert_non_null(strstr(c->admin.where, ":7"));
   assert_string_equal(c->log_level, "debug");
   char log_to[96];
   snprintf(log_to, sizeof log_to, "%s/logs/p.log", dir);
@@ -378,7 +378,7 @@ static void every_option(void **state) {
   assert_string_equal(l->backend_password, "three");
   assert_string_equal(l->policy.name, "read_near");
   assert_string_equal(l->policy.opts, "{[\"zone\"]=\"a\"}");
-  assert_non_null(strstr(l->policy.where, "/c.lua:11"));
+  assert_non_null(strstr(l->policy.where, "/c.lua:12"));
   assert_int_equal(l->nremap, 2);
   assert_hostport(&l->remap[0].from, "a", 7);
   assert_hostport(&l->remap[0].to, "b", 8);
@@ -404,7 +404,7 @@ static void every_option(void **state) {
   assert_string_equal(l->name, "mongodb-21");
   assert_string_equal(l->policy.name, "hybrid");
   assert_string_equal(l->policy.opts, "{[\"pick\"]=\"round_robin\"}");
-  assert_non_null(strstr(l->policy.where, "/c.lua:17"));
+  assert_non_null(strstr(l->policy.where, "/c.lua:18"));
   assert_null(l->backend_user);
   assert_null(c->listeners->mongo);
   assert_mongo(l->mongo);

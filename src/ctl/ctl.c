@@ -10,6 +10,7 @@
 #include "ctl/doc.h"
 #include "ctl/show.h"
 #include "ctl/top.h"
+#include "ctl/upgrade.h"
 
 typedef struct options {
   pt_ctl_server server;
@@ -88,6 +89,11 @@ static int top(const command *c, const options *o, const char *argument) {
   return pt_ctl_top(&o->server, o->once);
 }
 
+static int upgrade(const command *c, const options *o, const char *argument) {
+  (void)c;
+  return pt_ctl_upgrade(&o->server, argument);
+}
+
 static const command commands[] = {
     {"status", NULL, "the whole at a glance", show, "/status", pt_show_status},
     {"top", NULL, "a live view, every second; q ends it", top, NULL, NULL},
@@ -97,6 +103,8 @@ static const command commands[] = {
     {"slowlog", NULL, "the last slow requests", show, "/slowlog", pt_show_slow},
     {"metrics", NULL, "what Prometheus reads", show, "/metrics", NULL},
     {"reload", NULL, "reads the configuration again, as SIGHUP; tells what is wrong with it", act, "/reload", NULL},
+    {"upgrade", "[BINARY]", "starts what now stands at the path of the running binary, or BINARY, and hands over to it", upgrade,
+     NULL, NULL},
     {"drain", NULL, "finishes what is in flight and ends, as SIGTERM", act, "/drain", NULL},
     {"log-level", "LEVEL", "debug, info, warn or error, until the next reload", log_level, "/log/level?level=", NULL},
 };
@@ -181,9 +189,10 @@ int pt_ctl_main(int argc, char **argv) {
     const command *c = &commands[i];
     if (strcmp(c->name, argv[optind]))
       continue;
-    if (argc - optind - 1 != (c->argument != NULL))
+    bool optional = c->argument && *c->argument == '[';
+    if (argc - optind - 1 != (c->argument != NULL) && !(optional && argc - optind == 1))
       return usage(c->argument ? "expected one argument: " : "too many arguments after ", c->argument ? c->argument : c->name);
-    return c->run(c, &o, c->argument ? argv[optind + 1] : NULL);
+    return c->run(c, &o, c->argument && argc - optind > 1 ? argv[optind + 1] : NULL);
   }
   return usage("no command ", argv[optind]);
 }

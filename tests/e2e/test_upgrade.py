@@ -3,9 +3,11 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -573,3 +575,22 @@ def test_a_binary_can_only_be_named_over_our_own_socket(cluster, start):
     p = start.keep(rig.Puerta.for_cluster(cluster.addresses, top={"admin": {"bind": f"127.0.0.1:{port}"}}))
     assert Admin(port).post(f"/upgrade?binary={rig.BINARY}").status == 403
     assert "has been started" not in p.log()
+
+
+def test_one_command_upgrades(line_admin, tmp_path):
+    p, _ = line_admin
+
+    def ctl(*args, code=0):
+        r = subprocess.run([rig.BINARY, "ctl", "upgrade", *map(str, args), "--admin", f"unix:{tmp_path}/a.sock"], capture_output=True, text=True, timeout=90)
+        assert r.returncode == code, r
+        return r.stdout + r.stderr
+
+    with Busy(p.port, 10) as busy:
+        assert "No such file" in ctl(tmp_path / "none", code=1)
+        copy = tmp_path / "puerta of tomorrow"
+        shutil.copy(rig.BINARY, copy)
+        assert re.search(r"process \d+ serves", ctl(copy))
+        assert p.process.wait(30) == 0
+        busy.move_on()
+        assert re.search(r"process \d+ serves", ctl())
+        busy.move_on()

@@ -160,4 +160,4 @@ test-deb: deb ## the package in a bare Debian with systemd: installed, reloaded,
 clean: ## remove build/
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) \( -path $(BUILD)/node -o -path $(BUILD)/venv \) -prune -o -type f -name '*.d' -print 2>/dev/null)
+-include $(shell find $(BUILD) \( -path $(BUILD)/node -o -path $(BUILD)/venv -o -path $(BUILD)/package \) -prune -o -type f -name '*.d' -print 2>/dev/null)

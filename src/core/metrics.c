@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -235,34 +236,49 @@ static void latencies(FILE *out, const pt_survey *p) {
 
 /* ---- nodes and backends ---- */
 
-/* Calls fn for each node of each cluster, or each backend. */
-static void each_node(family f,
-                      void (*fn)(family f, unsigned listener, const char *name, const pt_node_sum *sum, const void *arg,
-                                 const pt_backend *b, const pt_cluster_node *n),
-                      const void *arg) {
+/* A node of a cluster, or a backend, with what its meters say: gathered once, told by several families. */
+typedef struct place {
+  unsigned listener;
   char name[272];
+  const pt_cluster_node *node;
+  const pt_backend *backend; /* one of the two is NULL */
   pt_node_sum sum;
-  for (unsigned i = 0; i < f.p->cfg->nlisteners; i++) {
-    const pt_cluster *c = pt_survey_cluster(f.p, i);
-    const pt_backends *b = pt_survey_backends(f.p, i);
-    for (unsigned k = 0; c && k < c->nnodes; k++) {
-      pt_survey_node(f.p, i, pt_survey_node_name(&c->nodes[k], name), &sum);
-      fn(f, i, name, &sum, arg, NULL, &c->nodes[k]);
-    }
-    for (unsigned k = 0; b && k < b->n; k++) {
-      pt_survey_node(f.p, i, b->at[k].name, &sum);
-      fn(f, i, b->at[k].name, &sum, arg, &b->at[k], NULL);
-    }
+} place;
+
+static place *put(place *at, const pt_survey *p, unsigned listener, const pt_cluster_node *n, const pt_backend *b) {
+  at->listener = listener;
+  at->node = n;
+  at->backend = b;
+  if (n)
+    pt_survey_node_name(n, at->name);
+  else
+    snprintf(at->name, sizeof at->name, "%s", b->name);
+  pt_survey_node(p, listener, at->name, &at->sum);
+  return at + 1;
+}
+
+/* All of them, to be freed; *n: how many. NULL: no memory, or none. */
+static place *gather(const pt_survey *p, size_t *n) {
+  size_t most = 0;
+  for (unsigned i = 0; i < p->cfg->nlisteners; i++) {
+    const pt_cluster *c = pt_survey_cluster(p, i);
+    const pt_backends *b = pt_survey_backends(p, i);
+    most += (c ? c->nnodes : 0) + (b ? b->n : 0);
   }
+  place *all = most ? calloc(most, sizeof *all) : NULL, *at = all;
+  *n = all ? most : 0;
+  for (unsigned i = 0; all && i < p->cfg->nlisteners; i++) {
+    const pt_cluster *c = pt_survey_cluster(p, i);
+    const pt_backends *b = pt_survey_backends(p, i);
+    for (unsigned k = 0; c && k < c->nnodes; k++)
+      at = put(at, p, i, &c->nodes[k], NULL);
+    for (unsigned k = 0; b && k < b->n; k++)
+      at = put(at, p, i, NULL, &b->at[k]);
+  }
+  return all;
 }
 
 static const char *listener(family f, unsigned i) { return f.p->cfg->listeners[i].name; }
-
-static void node_histogram(family f, unsigned i, const char *name, const pt_node_sum *sum, const void *arg, const pt_backend *b,
-                           const pt_cluster_node *n) {
-  (void)arg, (void)b, (void)n;
-  histogram(f, &sum->latency, "listener", listener(f, i), "node", name, NULL);
-}
 
 /* What is told of each node: from its meter, and what only the listener's kind has. */
 typedef enum figure {
@@ -277,17 +293,17 @@ typedef enum figure {
   WAITING
 } figure;
 
-static void node_figure(family f, unsigned i, const char *name, const pt_node_sum *sum, const void *arg, const pt_backend *b,
-                        const pt_cluster_node *n) {
-  figure what = *(const figure *)arg;
-  const pt_mongo_shared *shared = f.p->subjects->at[i].mongo;
-  bool pooled = b && f.p->cfg->listeners[i].mongo->per_request;
+static void node_figure(family f, const place *at, figure what) {
+  const pt_backend *b = at->backend;
+  const pt_node_sum *sum = &at->sum;
+  const pt_mongo_shared *shared = f.p->subjects->at[at->listener].mongo;
+  bool pooled = b && f.p->cfg->listeners[at->listener].mongo->per_request;
   double v;
   if ((!b && what >= CONNECTIONS) || (b && (what == LOST || what == BACKLOG)) || (what >= LINKS && !pooled))
     return;
   switch (what) {
   case UP:
-    v = b ? b->up : n->healthy && !sum->open;
+    v = b ? b->up : at->node->healthy && !sum->open;
     break;
   case INFLIGHT:
     v = b ? atomic_load_explicit(&shared->inflight[b->id], memory_order_relaxed) : sum->inflight;
@@ -314,7 +330,7 @@ static void node_figure(family f, unsigned i, const char *name, const pt_node_su
   default:
     v = sum->waiting;
   }
-  sample(f, v, "listener", listener(f, i), "node", name, NULL);
+  sample(f, v, "listener", listener(f, at->listener), "node", at->name, NULL);
 }
 
 static void nodes(FILE *out, const pt_survey *p) {
@@ -332,10 +348,17 @@ static void nodes(FILE *out, const pt_survey *p) {
       {LINKS, "puerta_pool_connections", "gauge", "Pooled connections to the backend"},
       {WAITING, "puerta_pool_waiting", "gauge", "Requests that wait for a pooled connection"},
   };
-  for (unsigned k = 0; k < sizeof figures / sizeof *figures; k++)
-    each_node(begin(out, p, figures[k].name, figures[k].type, figures[k].help), node_figure, &figures[k].what);
-  each_node(begin(out, p, "puerta_node_duration_seconds", "histogram", "From a request's way to the node to its answer"),
-            node_histogram, NULL);
+  size_t n;
+  place *all = gather(p, &n);
+  for (unsigned k = 0; k < sizeof figures / sizeof *figures; k++) {
+    family f = begin(out, p, figures[k].name, figures[k].type, figures[k].help);
+    for (size_t i = 0; i < n; i++)
+      node_figure(f, &all[i], figures[k].what);
+  }
+  family f = begin(out, p, "puerta_node_duration_seconds", "histogram", "From a request's way to the node to its answer");
+  for (size_t i = 0; i < n; i++)
+    histogram(f, &all[i].sum.latency, "listener", listener(f, all[i].listener), "node", all[i].name, NULL);
+  free(all);
   family slots = begin(out, p, "puerta_cluster_slots", "gauge", "Slots that have an owner");
   for (unsigned i = 0; i < p->cfg->nlisteners; i++)
     if (pt_survey_cluster(p, i))

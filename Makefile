@@ -77,7 +77,7 @@ $(BUILD)/unit-tsan/%: tests/unit/%.c $(BUILD)/tsan/libpuerta.a
 	@mkdir -p $(@D)
 	@echo "  unit tsan $<"
 	@$(CC) $(FLAGS) $(TSAN) $< $(BUILD)/tsan/libpuerta.a $(LIBS) -lcmocka -o $@
-TSAN_UNITS := topology log sources sessions sessions_shared health mongo_compress
+TSAN_UNITS := topology log sources sessions sessions_shared health mongo_compress tls
 units-tsan: $(TSAN_UNITS:%=$(BUILD)/unit-tsan/test_%)
 
 # libFuzzer needs clang; the sources go in directly, so that they are instrumented.

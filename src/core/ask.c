@@ -266,8 +266,8 @@ static int parse_view(talk *t, const pt_listener_config *lc, const pt_address *f
   return *out ? 0 : -EPROTO;
 }
 
-int pt_ask_cluster(const pt_listener_config *lc, const char *host, uint16_t port, int cancel, pt_cluster **out, pt_address *from,
-                   char *err, size_t errsize) {
+int pt_ask_cluster(const pt_listener_config *lc, const char *host, uint16_t port, const char *name, int cancel, pt_cluster **out,
+                   pt_address *from, char *err, size_t errsize) {
   talk t = {.fd = -1, .cancel = cancel, .err = err, .errsize = errsize};
   pt_address found[MAX_ADDRESSES];
   unsigned n = pt_ask_resolve(host, port, found, MAX_ADDRESSES, err, errsize);
@@ -276,7 +276,7 @@ int pt_ask_cluster(const pt_listener_config *lc, const char *host, uint16_t port
   t.deadline = pt_now_ms() + lc->connect_timeout;
   int e = dial(&t, found, n, from);
   if (!e && lc->backend_tls)
-    e = secure(&t, lc->backend_tls, host);
+    e = secure(&t, lc->backend_tls, name);
   if (!e)
     e = login(&t, lc);
   if (!e)

@@ -45,13 +45,19 @@ static void report(pt_asker *a, int seed, const char *name, const char *reason) 
     pt_info("topology", "listener %s: seed %s answers again", a->lc->name, name);
 }
 
+/* The name it goes by, which an address of the last snapshot does not tell. */
+static const char *name_of(const pt_asker *a, const pt_asker_node *n) {
+  int k = a->last ? pt_cluster_find(a->last, n->host, n->port) : PT_NODE_NONE;
+  return k == PT_NODE_NONE ? n->host : a->last->nodes[k].name;
+}
+
 /* Its view, NULL: none. */
 static pt_cluster *ask(pt_asker *a, const target *to, pt_address *from) {
   char reason[REASON] = "", name[300];
   pt_cluster *view = NULL;
   if (to->seed != NO_SEED)
     a->seeds[to->seed].asked = true;
-  int e = pt_ask_cluster(a->lc, to->node.host, to->node.port, a->stop, &view, from, reason, sizeof reason);
+  int e = pt_ask_cluster(a->lc, to->node.host, to->node.port, name_of(a, &to->node), a->stop, &view, from, reason, sizeof reason);
   if (e == -ECANCELED) {
     a->stopped = true;
     return NULL;

@@ -11,6 +11,8 @@
 #include "base/log.h"
 
 enum {
+  HALL_MAX = 256, /* handshakes that may wait in each worker */
+  HALL_MS = 5, /* then those outside do */
   ACCEPT_BURST = 64
 };
 
@@ -86,9 +88,30 @@ static void on_wait(struct ev_loop *loop, ev_timer *t, int events) {
   settle(t->data);
 }
 
+static void wait_for(pt_door *door, double seconds) {
+  ev_timer_set(&door->wait, seconds, 0.);
+  ev_timer_start(door->all->loop, &door->wait);
+  settle(door);
+}
+
+/* Handshakes wait in every worker: who wants one more waits outside, in the kernel's queue. */
+static bool crowded(const pt_door *door) {
+  const pt_doors *d = door->all;
+  if (!d->cfg->listeners[door->listener].tls)
+    return false;
+  for (unsigned i = 0; i < d->nworkers; i++)
+    if (atomic_load_explicit(&d->workers[i]->hall.n, memory_order_relaxed) < HALL_MAX)
+      return false;
+  return true;
+}
+
 /* accept_rate: one more may come in now; else the door waits. */
 static bool in_time(pt_door *door) {
   pt_doors *d = door->all;
+  if (crowded(door)) {
+    wait_for(door, HALL_MS / 1e3);
+    return false;
+  }
   unsigned rate = d->cfg->accept_rate, own = d->cfg->listeners[door->listener].accept_rate;
   if (!rate && !own)
     return true;
@@ -101,9 +124,7 @@ static bool in_time(pt_door *door) {
   pt_log_every(&door->waits, PT_LOG_WARN, "limit", "%s: more than accept_rate = %u new clients a second%s: they wait", door->name,
                all > mine ? rate : own, all > mine ? " in all" : "");
   double seconds = (double)(all > mine ? all : mine) / 1e9;
-  ev_timer_set(&door->wait, seconds > 0.001 ? seconds : 0.001, 0.);
-  ev_timer_start(d->loop, &door->wait);
-  settle(door);
+  wait_for(door, seconds > 0.001 ? seconds : 0.001);
   return false;
 }
 

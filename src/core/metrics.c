@@ -217,6 +217,31 @@ static void refusals(FILE *out, const pt_survey *p) {
              pt_limit_names[k], NULL);
 }
 
+static void tls(FILE *out, const pt_survey *p) {
+  uint64_t full = 0, resumed = 0, failed = 0, waiting = 0;
+  for (unsigned i = 0; i < p->nworkers; i++) {
+    const pt_hall *h = &p->workers[i]->hall;
+    full += pt_counted(&h->full);
+    resumed += pt_counted(&h->resumed);
+    failed += pt_counted(&h->failed);
+    waiting += atomic_load_explicit(&h->n, memory_order_relaxed);
+  }
+  family f = begin(out, p, "puerta_tls_handshakes_total", "counter", "TLS handshakes of clients");
+  sample(f, (double)full, "result", "full", NULL);
+  sample(f, (double)resumed, "result", "resumed", NULL);
+  sample(f, (double)failed, "result", "failed", NULL);
+  sample(begin(out, p, "puerta_tls_handshakes_waiting", "gauge", "TLS handshakes that wait for their turn"), (double)waiting,
+         NULL);
+  f = begin(out, p, "puerta_tls_certificate_expires_seconds", "gauge", "When a certificate of ours ends, in seconds since 1970");
+  for (unsigned i = 0; i < p->cfg->nlisteners; i++) {
+    const pt_listener_config *l = &p->cfg->listeners[i];
+    if (l->tls)
+      sample(f, (double)pt_tls_context_expires(l->tls), "listener", l->name, "side", "tls", NULL);
+    if (l->backend_tls && pt_tls_context_expires(l->backend_tls))
+      sample(f, (double)pt_tls_context_expires(l->backend_tls), "listener", l->name, "side", "backend_tls", NULL);
+  }
+}
+
 static bool has_class(const pt_survey *p, unsigned listener, pt_work c) {
   bool mongo = p->cfg->listeners[listener].kind == PT_LISTENER_MONGODB;
   return mongo ? c != PT_WORK_FAN : c <= PT_WORK_FAN;
@@ -402,6 +427,7 @@ void pt_metrics_write(FILE *out, const pt_survey *p) {
   sums(out, p);
   errors(out, p);
   refusals(out, p);
+  tls(out, p);
   latencies(out, p);
   nodes(out, p);
   mongo(out, p);

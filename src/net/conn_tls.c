@@ -47,11 +47,18 @@ void pt_secure_watch(pt_secure *s, int events) {
 
 /* ---- the handshake ---- */
 
+/* One writer. */
+static void count(atomic_ullong *cell) {
+  atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
 /* It has ended: the owner may go on, or hears why not. May free s. */
 static void finish(pt_secure *s, int e) {
   ev_timer_stop(s->loop, &s->timer);
   if (s->queued)
     pt_hall_leave(s->hall, s);
+  if (s->hall)
+    count(e ? &s->hall->failed : pt_tls_resumed(s->tls) ? &s->hall->resumed : &s->hall->full);
   s->state = e ? PT_SECURE_FAILED : PT_SECURE_OPEN;
   s->failed = e;
   apply(s);

@@ -64,7 +64,6 @@ void pt_hall_enter(pt_hall *h, pt_secure *s) {
 
 void pt_hall_init(pt_hall *h, struct ev_loop *loop) {
   *h = (pt_hall){.loop = loop};
-  atomic_init(&h->n, 0);
   ev_idle_init(&h->idle, on_idle);
   ev_timer_init(&h->turn, on_turn, 0., 0.);
   h->idle.data = h->turn.data = h;

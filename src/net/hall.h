@@ -16,7 +16,9 @@ struct pt_hall {
   ev_timer turn;
   pt_secure *first, *last;
   uint64_t pause; /* ns: ends then */
-  atomic_uint n; /* that wait; any thread may look */
+  /* any thread may look */
+  atomic_uint n; /* that wait */
+  atomic_ullong full, resumed, failed; /* handshakes */
 };
 
 void pt_hall_init(pt_hall *h, struct ev_loop *loop);

@@ -151,6 +151,8 @@ ssize_t pt_tls_read(pt_tls *t, void *out, size_t n) {
   return (ssize_t)got;
 }
 
+bool pt_tls_resumed(const pt_tls *t) { return t->open && SSL_session_reused(t->ssl); }
+
 bool pt_tls_pending(const pt_tls *t) { return t->more; }
 
 /* Writes what is owed. */

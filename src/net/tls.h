@@ -56,6 +56,8 @@ pt_tls_context *pt_tls_context_ref(pt_tls_context *c);
 void pt_tls_context_unref(pt_tls_context *c); /* NULL is allowed */
 /* Tickets that was has given stay good in is, when both trust the same. Before is is shared. */
 void pt_tls_context_inherit(pt_tls_context *is, const pt_tls_context *was);
+/* When our certificate ends, seconds since 1970; 0: there is none. The earliest, when there are several. */
+int64_t pt_tls_context_expires(const pt_tls_context *c);
 /* How long a handshake may take, ms. */
 uint64_t pt_tls_context_patience(const pt_tls_context *c);
 
@@ -70,6 +72,8 @@ ssize_t pt_tls_read(pt_tls *t, void *out, size_t n);
 /* Bytes taken (> 0). While a record is not out whole its last byte counts as not taken, so that whoever sends goes on waiting. What follows must
  * begin with the bytes not taken. */
 ssize_t pt_tls_write(pt_tls *t, const struct iovec *iov, unsigned n);
+/* The handshake was short: a session was resumed. */
+bool pt_tls_resumed(const pt_tls *t);
 /* The next read returns something though the socket may have nothing. */
 bool pt_tls_pending(const pt_tls *t);
 /* What the socket has to be ready for (POLLIN or POLLOUT) after a handshake, a read or a write said -EAGAIN. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "net/tls_state.h"
@@ -41,6 +42,7 @@ typedef struct job {
   const pt_tls_options *o;
   char *err, *warn;
   size_t errsize, warnsize;
+  int64_t expires; /* the earliest of its certificates */
 } job;
 
 static __attribute__((format(printf, 2, 3))) int fail(job *j, const char *fmt, ...) {
@@ -78,6 +80,10 @@ static int no_passphrase(char *buf, int size, int writing, void *arg) {
 }
 
 static void look_at_dates(job *j, const char *path, const X509 *cert) {
+  struct tm end;
+  int64_t expires = ASN1_TIME_to_tm(X509_get0_notAfter(cert), &end) ? timegm(&end) : 0;
+  if (expires && (!j->expires || expires < j->expires))
+    j->expires = expires;
   char when[64] = "";
   bool over = X509_cmp_current_time(X509_get0_notAfter(cert))<0, early = X509_cmp_current_time(X509_get0_notBefore(cert))> 0;
   BIO *text = BIO_new(BIO_s_mem());
@@ -228,7 +234,9 @@ static int add_names(job *j, pt_tls_context *c) {
     char why[512];
     job other = {.o = o, .err = why, .errsize = sizeof why, .warn = j->warn, .warnsize = j->warnsize};
     c->others[i].name = strdup(o->names[i].name);
+    other.expires = j->expires;
     c->others[i].ssl = make(&other, o->names[i].cert, o->names[i].key);
+    j->expires = other.expires;
     c->nothers++;
     if (!c->others[i].ssl)
       return fail(j, "sni[\"%s\"].%s", o->names[i].name, why);
@@ -258,8 +266,10 @@ pt_tls_context *pt_tls_context_new(const pt_tls_options *o, char *err, size_t er
   c->patience = o->handshake_timeout;
   if (o->server_name && !(c->server_name = strdup(o->server_name)))
     fail(&j, "out of memory");
-  else if ((c->ssl = make(&j, o->cert, o->key)) && !add_names(&j, c))
+  else if ((c->ssl = make(&j, o->cert, o->key)) && !add_names(&j, c)) {
+    c->expires = j.expires;
     return c;
+  }
   pt_tls_context_unref(c);
   return NULL;
 }
@@ -287,6 +297,7 @@ void pt_tls_context_unref(pt_tls_context *c) {
   free(c);
 }
 
+int64_t pt_tls_context_expires(const pt_tls_context *c) { return c->expires; }
 uint64_t pt_tls_context_patience(const pt_tls_context *c) { return c->patience; }
 
 void pt_tls_context_inherit(pt_tls_context *is, const pt_tls_context *was) {

@@ -25,6 +25,7 @@ struct pt_tls_context {
   SSL_CTX *ssl;
   bool server;
   uint64_t patience;
+  int64_t expires;
   char *server_name;
   struct pt_tls_other {
     char *name;

@@ -1,8 +1,12 @@
 """What /metrics tells, read by Prometheus' own parser: it is well formed, it moves, and it adds up."""
+import socket
+import time
+
 import puerta as rig
 import pymongo
 import pytest
 from admin import Admin
+from certs import Authority
 from cluster import wait_for
 from mongos import Trio
 from prometheus_client.parser import text_string_to_metric_families
@@ -166,3 +170,25 @@ def test_mongodb_numbers_add_up(start, tmp_path, forward):
                 wait_for("the pool's gauge", 5, lambda: scrape(admin)("puerta_pool_connections", listener="orders") >= 1)
             else:
                 assert after("puerta_backend_connections", listener="orders") >= 1
+
+
+def test_tls_numbers(start, cluster, tmp_path):
+    """Handshakes whole, short and failed; when the certificate ends."""
+    ca = Authority()
+    where, admin = sock(tmp_path)
+    p = start(cluster, tls=ca.issue("server", days=7).options(), top={"admin": {"bind": where}})
+    ctx = ca.client()
+    with p.connect(tls=ctx) as c:
+        assert c.command("PING") == "PONG"
+        session = c.sock.session
+    with ctx.wrap_socket(socket.create_connection(("127.0.0.1", p.port)), server_hostname="127.0.0.1", session=session) as s:
+        s.sendall(b"PING\r\n")
+        assert s.recv(100) == b"+PONG\r\n"
+    with p.connect() as plain:
+        plain.send(b"PING\r\n")
+        plain.closed()
+    seen = wait_for("the failed handshake", 10, lambda: (m := scrape(admin))("puerta_tls_handshakes_total", result="failed") and m)
+    assert [seen("puerta_tls_handshakes_total", result=r) for r in ("full", "resumed", "failed")] == [1, 1, 1]
+    assert seen("puerta_tls_handshakes_waiting") == 0
+    assert abs(seen("puerta_tls_certificate_expires_seconds", side="tls") - time.time() - 7 * 86400) < 3600
+    ca.end()

@@ -358,6 +358,19 @@ def test_nodes_without_verification(start, tls_cluster, client):
         assert fill(c) == {0, 1, 2}
 
 
+def test_nodes_with_names(start, ca):
+    """Nodes announce host names, which their certificates bear: no server_name is needed, neither for links nor for rounds of questions."""
+    node = ca.issue("named", names=("localhost",))
+    options = {"tls-cert-file": node.cert, "tls-key-file": node.key, "tls-ca-cert-file": ca.ca, "tls-auth-clients": "no", "tls-replication": "yes",
+               "tls-cluster": "yes", "cluster-announce-hostname": "localhost", "cluster-preferred-endpoint-type": "hostname"}
+    with Cluster(masters=3, replicas=0, options=options, tls=ca.client(server_name_checked=False)) as c:
+        p = start([f"localhost:{n.port}" for n in c.nodes], backend_tls={"ca": str(ca.ca)}, slot_refresh="100ms", top={"log": {"level": "debug"}})
+        with p.connect() as client:
+            assert fill(client, 100) == {0, 1, 2}
+        time.sleep(1)
+        assert "mismatch" not in p.log()
+
+
 def test_a_node_dies_and_comes_back(both, tls_cluster, ca):
     with both.connect(tls=ca.client()) as c:
         fill(c, 50)

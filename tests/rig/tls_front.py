@@ -39,7 +39,8 @@ class TlsFront:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self.accept, daemon=True)
+        self.accepting.start()
 
     @property
     def address(self):
@@ -81,7 +82,12 @@ class TlsFront:
 
     def end(self):
         """As a crash: nobody listens any more, connections are cut. May be called twice."""
+        try:
+            self.door.shutdown(socket.SHUT_RDWR)  # close alone does not wake who accepts
+        except OSError:
+            pass
         self.door.close()
+        self.accepting.join(20)
         if not self.loop.is_running():
             return
         asyncio.run_coroutine_threadsafe(self.cancel(), self.loop).result(20)

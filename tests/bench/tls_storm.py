@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""A storm of TLS handshakes against a puerta whose other clients go on working: what it costs them. Not a test: its figures are the machine's.
+
+    tls_storm.py [--storm 4] [--seconds 5] [--clients 20] [--rsa] [--plain]
+
+Clients in TLS (--plain: without, on a listener of their own) ask PING-like commands of a Redis Cluster at an even pace, first alone, then while several
+`openssl s_time` make full handshakes as fast as they can. Prints latencies of both, and how many handshakes a second there were.
+"""
+import argparse
+import multiprocessing
+import os
+import re
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("PUERTA_BIN", str(Path(__file__).resolve().parents[2] / "build" / "puerta"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rig"))
+from certs import Authority  # noqa: E402
+from cluster import Cluster, free_port  # noqa: E402
+from puerta import Puerta, config, listener, percentile, raise_file_limit  # noqa: E402
+from resp import Conn  # noqa: E402
+
+PACE = 0.002  # s between two requests of a client
+
+
+def work(port, ca, seconds, n, out):
+    """n clients in turn, each at its pace; latencies in ms."""
+    ctx = ssl.create_default_context(cafile=ca) if ca else None
+    clients, latencies = [Conn(port, tls=ctx) for _ in range(n)], []
+    end, due = time.monotonic() + seconds, time.monotonic()
+    while due < end:
+        for c in clients:
+            began = time.monotonic()
+            c.command("GET", "storm")
+            latencies.append((time.monotonic() - began) * 1000)
+        due = max(due + PACE, time.monotonic())
+        time.sleep(max(0, due - time.monotonic()))
+    out.put(latencies)
+
+
+def storm(port, ca, seconds, n):
+    """Full handshakes, one after the other as fast as they go, by n processes of openssl; how many a second."""
+    command = ["openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-new", "-CAfile", str(ca), "-time", str(seconds)]
+    all_of_them = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(n)]
+    found = [re.search(r"(\d+) connections in (\d+) real seconds", p.communicate()[0]) for p in all_of_them]
+    return sum(int(f[1]) / int(f[2]) for f in found if f)
+
+
+def run(target, args):
+    out = multiprocessing.Queue()
+    p = multiprocessing.Process(target=target, args=(*args, out))
+    p.start()
+    return p, out
+
+
+def figures(latencies):
+    return " ".join(f"p{p} {percentile(latencies, p):.2f} ms" for p in (50, 99)) + f" of {len(latencies)}"
+
+
+def main():
+    a = argparse.ArgumentParser()
+    a.add_argument("--storm", type=int, default=4)
+    a.add_argument("--seconds", type=int, default=5)
+    a.add_argument("--clients", type=int, default=20)
+    a.add_argument("--rsa", action="store_true")
+    a.add_argument("--plain", action="store_true")
+    a = a.parse_args()
+    raise_file_limit()
+    ca = Authority()
+    pair = ca.issue("server", rsa=a.rsa)
+    with Cluster(masters=3, replicas=0) as cluster:
+        door, plain = free_port(), free_port()
+        p = Puerta(config(listener(cluster, door, tls=pair.options(), backlog=4096), listener(cluster, plain), workers=1))
+        at, trust = (plain, None) if a.plain else (door, ca.ca)
+        try:
+            quiet, out = run(work, (at, trust, a.seconds, a.clients))
+            print("alone:    ", figures(out.get()))
+            quiet.join()
+            busy, out = run(work, (at, trust, a.seconds + 1, a.clients))
+            time.sleep(0.5)
+            cpu = p.cpu_seconds()
+            rate = storm(door, ca.ca, a.seconds, a.storm)
+            cpu = p.cpu_seconds() - cpu
+            print("in storm: ", figures(out.get()))
+            print(f"storm:     {rate:.0f} handshakes/s; puerta's CPU {cpu / a.seconds * 100:.0f} %")
+            busy.join()
+        finally:
+            print(p.stop() or "puerta ended well")
+    ca.end()
+
+
+if __name__ == "__main__":
+    main()

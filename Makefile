@@ -70,6 +70,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/asan/libpuerta.a
 	@mkdir -p $(@D)
 	@echo "  unit $<"
 	@$(CC) $(FLAGS) $(ASAN) $< $(BUILD)/asan/libpuerta.a $(LIBS) -lcmocka -o $@
+$(BUILD)/unit/test_chunk: LIBS += -Wl,--wrap=malloc
 units: $(UNITS)
 
 # Those with threads, under ThreadSanitizer.

@@ -22,6 +22,7 @@
 ---@field max_connections? integer clients at once, of all listeners; 0: as many as files may be open
 ---@field accept_rate? integer new clients a second, of all listeners; 0: no limit. More of them wait in the kernel's queue
 ---@field admin? puerta.admin an HTTP server for operators: metrics, status, reload; `{}` is enough. See below
+---@field memory? puerta.memory the ceiling for what clients can make puerta hold
 ---@field listeners (puerta.mongodb|puerta.redis)[] what puerta listens for; their number, order and kind need a restart, most of their options do not
 
 ---@class puerta.upgrade
@@ -47,6 +48,9 @@
 ---@class puerta.watchdog
 ---@field warn? string a policy call that lasts so long is logged
 ---@field abort? string one that lasts so long ends the process; `"0s"`: never
+
+---@class puerta.memory
+---@field max? string bytes of all buffers: unfinished requests, requests that wait, replies that are not read. At 80 % new clients are refused, and those that hold much are not read; at 95 %, or after a second, those that hold most are closed. The process itself needs some 30 MiB more, and the kernel its sockets
 
 ---@class puerta.redis.options
 ---@field bind string where clients connect

@@ -73,6 +73,15 @@ local admin = shape.group {
   rule = guarded,
 }
 
+local memory = shape.group {
+  editor = "puerta.memory",
+  options = {
+    { "max", type = types.size({ "16MiB", "1024GiB" }, "1GiB"),
+      doc = "bytes of all buffers: unfinished requests, requests that wait, replies that are not read. At 80 % new clients are refused, and those that hold "
+        .. "much are not read; at 95 %, or after a second, those that hold most are closed. The process itself needs some 30 MiB more, and the kernel its sockets" },
+  },
+}
+
 local wildcard = { ["0.0.0.0"] = true, ["::"] = true }
 
 -- Two listeners cannot share an address or a name.
@@ -119,6 +128,7 @@ local config = shape.group {
       doc = "new clients a second, of all listeners; 0: no limit. More of them wait in the kernel's queue" },
     { "admin", type = admin, restart = true, -- but what is hot in it
       doc = "an HTTP server for operators: metrics, status, reload; `{}` is enough. See below" },
+    { "memory", type = memory, default = {}, default_doc = "see below", doc = "the ceiling for what clients can make puerta hold" },
     { "listeners", type = shape.list(listeners, 256, "{ puerta.redis { ... } }"), required = true, restart = true, -- but what is hot in them
       doc = "what puerta listens for; their number, order and kind need a restart, most of their options do not" },
   },
@@ -136,6 +146,7 @@ local groups = {
   { "access", access, doc = "In `log`." },
   { "admin", admin, doc = "In `puerta.config`. `puerta ctl` asks this server; `/help` lists its paths." },
   { "watchdog", watchdog, doc = "In `puerta.config`." },
+  { "memory", memory, doc = "In `puerta.config`." },
 }
 for _, kind in ipairs { redis, mongodb, listener, tls } do
   for _, group in ipairs(kind.groups) do

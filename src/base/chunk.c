@@ -6,19 +6,60 @@
 
 enum {
   KEEP_SMALL = 256,
-  KEEP_LARGE = 64
+  KEEP_LARGE = 64,
+  RESERVE = 8
 };
 
 void pt_pool_init(pt_pool *p) { memset(p, 0, sizeof *p); }
 
-void pt_pool_free(pt_pool *p) {
-  for (int i = 0; i < 2; i++) {
-    for (pt_chunk *c = p->free[i], *next; c; c = next) {
-      next = c->next;
-      free(c);
-    }
-    p->free[i] = NULL;
+static void free_list(pt_pool *p, pt_chunk **list, unsigned *n) {
+  for (pt_chunk *c = *list, *next; c; c = next) {
+    next = c->next;
+    p->bytes -= sizeof *c + c->cap;
+    free(c);
   }
+  *list = NULL;
+  *n = 0;
+}
+
+static void free_kept(pt_pool *p) {
+  for (int i = 0; i < 2; i++)
+    free_list(p, &p->free[i], &p->nfree[i]);
+}
+
+void pt_pool_free(pt_pool *p) {
+  free_kept(p);
+  free_list(p, &p->reserve, &p->nreserve);
+}
+
+void pt_pool_lean(pt_pool *p, int lean) {
+  p->lean = lean;
+  if (lean)
+    free_kept(p);
+}
+
+void pt_pool_refill(pt_pool *p) {
+  while (p->nreserve < RESERVE) {
+    pt_chunk *c = malloc(sizeof *c + PT_CHUNK_LARGE);
+    if (!c)
+      return;
+    *c = (pt_chunk){.cap = PT_CHUNK_LARGE, .pool = p};
+    p->bytes += sizeof *c + PT_CHUNK_LARGE;
+    c->next = p->reserve;
+    p->reserve = c;
+    p->nreserve++;
+  }
+}
+
+/* There is no memory. */
+static pt_chunk *from_reserve(pt_pool *p, int pooled) {
+  pt_chunk *c = pooled ? p->reserve : NULL;
+  p->failed++;
+  if (c) {
+    p->reserve = c->next;
+    p->nreserve--;
+  }
+  return c;
 }
 
 pt_chunk *pt_chunk_new(pt_pool *p, size_t want) {
@@ -32,11 +73,16 @@ pt_chunk *pt_chunk_new(pt_pool *p, size_t want) {
   } else {
     if (!pooled)
       cap = want;
-    if (cap > UINT32_MAX || !(c = malloc(sizeof *c + cap)))
+    if (cap > UINT32_MAX)
       return NULL;
-    c->cap = (uint32_t)cap;
-    c->pool = p;
-    p->bytes += sizeof *c + cap;
+    c = malloc(sizeof *c + cap);
+    if (c) {
+      c->cap = (uint32_t)cap;
+      c->pool = p;
+      p->bytes += sizeof *c + cap;
+    } else if (!(c = from_reserve(p, pooled))) {
+      return NULL;
+    }
   }
   c->refs = 1;
   c->fill = 0;
@@ -46,8 +92,10 @@ pt_chunk *pt_chunk_new(pt_pool *p, size_t want) {
 
 pt_chunk *pt_chunk_exact(pt_pool *p, size_t cap) {
   pt_chunk *c = cap <= UINT32_MAX ? malloc(sizeof *c + cap) : NULL;
-  if (!c)
+  if (!c) {
+    p->failed++;
     return NULL;
+  }
   *c = (pt_chunk){.refs = 1, .cap = (uint32_t)cap, .pool = p};
   p->bytes += sizeof *c + cap;
   return c;
@@ -57,7 +105,7 @@ void pt_chunk_release(pt_chunk *c) {
   pt_pool *p = c->pool;
   int cls = c->cap == PT_CHUNK_SMALL ? 0 : c->cap == PT_CHUNK_LARGE ? 1 : -1;
   unsigned keep = cls == 0 ? KEEP_SMALL : KEEP_LARGE;
-  if (cls >= 0 && p->nfree[cls] < keep) {
+  if (cls >= 0 && p->nfree[cls] < keep && !p->lean) {
     c->next = p->free[cls];
     p->free[cls] = c;
     p->nfree[cls]++;
@@ -152,6 +200,13 @@ void pt_segq_drop(pt_segq *q, uint64_t n) {
   }
   if (q->cap)
     drop_array(q);
+}
+
+uint64_t pt_segq_held(const pt_segq *q) {
+  uint64_t held = q->cap * sizeof *q->segs;
+  for (uint32_t i = 0; i < q->n; i++)
+    held += pt_chunk_held(pt_segq_at(q, i)->chunk);
+  return held;
 }
 
 unsigned pt_segq_iov(const pt_segq *q, uint64_t skip, struct iovec *iov, unsigned max, size_t *total) {

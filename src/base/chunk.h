@@ -34,11 +34,19 @@ struct pt_pool {
   pt_chunk *free[2];
   unsigned nfree[2];
   size_t bytes; /* handed out or kept, headers included */
+  int lean; /* nothing is kept */
+  pt_chunk *reserve; /* large ones, for when there is no memory */
+  unsigned nreserve, failed; /* failed: how often there was none */
 };
 
 void pt_pool_init(pt_pool *p);
 /* Frees the kept chunks. Those still referenced are freed by their last pt_chunk_unref. */
 void pt_pool_free(pt_pool *p);
+/* Keeps free chunks for later, or (lean) gives all back at once. */
+void pt_pool_lean(pt_pool *p, int lean);
+/* Brings the reserve to its size again. What is of a pooled size comes from it when there is no memory: the bytes of small clients, for whom somebody
+ * else must go (core/memory). */
+void pt_pool_refill(pt_pool *p);
 
 /* A chunk with at least want data bytes, one reference, fill 0. NULL: no memory. */
 pt_chunk *pt_chunk_new(pt_pool *p, size_t want);
@@ -82,6 +90,10 @@ unsigned pt_segq_iov(const pt_segq *q, uint64_t skip, struct iovec *iov, unsigne
 int pt_segq_share(pt_segq *to, const pt_segq *from, uint64_t n);
 /* Copies the first n bytes out; returns how many were there. */
 size_t pt_segq_peek(const pt_segq *q, void *out, size_t n);
+
+/* Bytes of memory that a queue holds on to: its part of the chunks it refers to. */
+uint64_t pt_segq_held(const pt_segq *q);
+static inline uint64_t pt_chunk_held(const pt_chunk *c) { return c ? (sizeof *c + c->cap) / c->refs : 0; }
 
 static inline pt_seg *pt_segq_at(const pt_segq *q, uint32_t i) {
   return q->cap ? &q->segs[(q->head + i) & (q->cap - 1)] : (pt_seg *)&q->one;

@@ -20,6 +20,7 @@ enum {
   HOLD_MAX = 32 * 1024, /* a partly answered pipeline longer than this is not held back */
   BELIEVE = 1024 * 1024,
   KEEP_MIN = 256, /* smallest buffer of an unfinished frame */
+  PIPELINE_TIGHT = 16 /* unanswered requests that are a long pipeline when memory is tight */
 };
 
 /* ---- opening and closing ---- */
@@ -193,8 +194,23 @@ void pt_client_watch(pt_client *c) {
   pt_conn_watch(&c->conn, c->svc->worker->loop, reads | (c->flags & PT_CLIENT_BLOCKED_OUT ? EV_WRITE : 0));
 }
 
+uint64_t pt_client_held(const pt_client *c) {
+  uint64_t held = pt_chunk_held(c->in) + pt_segq_held(&c->out) + c->parked + pt_stream_held(c);
+  for (uint32_t i = 0; c->early && i <= c->mask; i++)
+    for (unsigned k = 0, n = pt_kept_pieces(&c->ring[i]); k < n; k++)
+      held += pt_chunk_held(pt_kept_piece(&c->ring[i], k).chunk);
+  return held;
+}
+
+/* Memory is tight, and it has its share of it. */
+static bool heavy(const pt_client *c) {
+  return c->tail - c->head >= PIPELINE_TIGHT ||
+         pt_chunk_held(c->in) + c->out.bytes + c->early + c->parked + pt_stream_held(c) > c->svc->worker->memory.small;
+}
+
 static bool full(const pt_client *c) {
-  return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes + c->early + c->parked >= OUT_HIGH;
+  return c->tail - c->head >= c->svc->lc->max_pipeline || c->out.bytes + c->early + c->parked >= OUT_HIGH ||
+         (pt_memory_tight(c->svc->worker) && heavy(c));
 }
 
 /* Keeps the n bytes at chunk->data + off that no request has been found in yet; need: what the frame will have at least, 0: unknown. */
@@ -204,9 +220,12 @@ static int keep(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n, uint64_
   } else {
     /* What a header promises is believed up to a point; beyond it memory grows with what has really come. */
     size_t cap = need > n ? need : n < KEEP_MIN / 2 ? KEEP_MIN : (size_t)n * 2;
-    size_t most = n > BELIEVE / 2 ? (size_t)n * 2 : BELIEVE;
+    pt_worker *w = c->svc->worker;
+    size_t believe = pt_memory_tight(w) ? w->memory.small : BELIEVE, most = n > believe / 2 ? (size_t)n * 2 : believe;
     cap = cap < most ? cap : most;
-    pt_chunk *own = pt_chunk_exact(&c->svc->worker->pool, cap);
+    if (cap > BELIEVE && !pt_memory_room(w, cap))
+      return -ENOBUFS;
+    pt_chunk *own = pt_chunk_exact(&w->pool, cap);
     if (!own)
       return -ENOMEM;
     memcpy(own->data, chunk->data + off, n);
@@ -219,6 +238,8 @@ static int keep(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n, uint64_
   c->need = need > n ? (uint32_t)need : 0;
   return 0;
 }
+
+static const char no_room[] = "out of memory, or memory.max leaves no room for its request";
 
 /* Looks for requests in n bytes at chunk->data + off, and keeps what is left. */
 static void work(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
@@ -235,7 +256,7 @@ static void work(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
       c->flags |= PT_CLIENT_CLOSING;
       drop_input(c);
     } else if (keep(c, chunk, off + used, n - used, c->flags & PT_CLIENT_BARRIER ? 0 : need)) /* it is looked at again then */
-      pt_client_fail(c, PT_E_MEMORY, "out of memory");
+      pt_client_fail(c, PT_E_MEMORY, no_room);
   }
   if (c->gen == gen) {
     if (full(c))
@@ -305,8 +326,13 @@ static void refuse_tls(pt_client *c) {
 static void on_readable(pt_client *c) {
   pt_worker *w = c->svc->worker;
   bool own = c->in && !c->stream;
+  if (pt_memory_tight(w) && heavy(c)) {
+    c->flags |= PT_CLIENT_FULL;
+    pt_client_watch(c);
+    return;
+  }
   if (own && c->in->cap - c->in_off - c->in_len < KEEP_MIN / 4 && keep(c, c->in, c->in_off, c->in_len, c->need)) {
-    pt_client_fail(c, PT_E_MEMORY, "out of memory");
+    pt_client_fail(c, PT_E_MEMORY, no_room);
     return;
   }
   pt_chunk *chunk = own ? c->in : pt_worker_scratch(w, READ_ROOM);

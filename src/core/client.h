@@ -43,6 +43,9 @@ void pt_client_pump_later(pt_client *c);
 void pt_client_resume(pt_client *c);
 void pt_client_flush(pt_client *c, bool final); /* final: a partly answered pipeline is not held back */
 
+/* Bytes of memory that would be free without it, about. */
+uint64_t pt_client_held(const pt_client *c);
+
 /* Reads are wanted or not after something that decides it has changed. */
 void pt_client_watch(pt_client *c);
 

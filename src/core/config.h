@@ -180,6 +180,7 @@ typedef struct pt_config {
   uint64_t watchdog_abort; /* ms, "2s", 0: never */
   unsigned max_connections, accept_rate; /* of all listeners; 0: no limit */
   pt_admin_config admin;
+  uint64_t memory_max; /* bytes of buffers, 0: no ceiling */
   pt_listener_config *listeners;
   unsigned nlisteners;
 } pt_config;

@@ -18,6 +18,7 @@
 #include "core/giver.h"
 #include "core/process.h"
 #include "core/spawn.h"
+#include "core/reserve.h"
 #include "core/subject.h"
 #include "core/taker.h"
 #include "core/upgrade_path.h"
@@ -41,6 +42,7 @@ struct pt_control {
   pt_process process;
   pt_doors doors;
   pt_subjects subjects;
+  pt_memory memory;
   pt_worker **workers;
   unsigned nworkers;
   pt_watchdog *watchdog;
@@ -300,6 +302,7 @@ static int publish(pt_control *k, pt_config *cfg) {
   }
   pt_subjects_reconfigure(&k->subjects, cfg);
   pt_doors_configure(&k->doors, cfg);
+  pt_memory_limit(&k->memory, cfg->memory_max);
   pt_watchdog_limits(k->watchdog, cfg->watchdog_warn, cfg->watchdog_abort);
   pt_config_unref(k->cfg);
   k->cfg = cfg;
@@ -465,13 +468,14 @@ static unsigned cores(void) {
 static int start_workers(pt_control *k) {
   unsigned want = k->cfg->workers ? k->cfg->workers : cores();
   k->workers = calloc(want, sizeof *k->workers);
+  atomic_store(&k->memory.workers, want);
   if (!k->workers || pt_subjects_start(&k->subjects, k->cfg, pt_taker_heritage(k->taker)))
     goto fail;
   while (k->nworkers < want) {
     pt_listener_policy *policies = make_policies(k, k->cfg);
     if (!policies)
       return -1;
-    k->workers[k->nworkers] = pt_worker_start(k->nworkers, k->cfg, policies, k->subjects.at);
+    k->workers[k->nworkers] = pt_worker_start(k->nworkers, k->cfg, policies, k->subjects.at, &k->memory);
     pt_policies_free(policies, k->cfg->nlisteners); /* what the worker took is NULL there */
     if (!k->workers[k->nworkers])
       goto fail;
@@ -518,11 +522,14 @@ static int take_over(pt_control *k) {
 }
 
 int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script, const pt_overrides *over) {
+  pt_reserve_setup();
   pt_control k = {
       .cfg = cfg, .lua_path = lua_path, .script = script, .over = over, .loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV)};
   int code = 1;
   cfg->generation = 1;
   k.started = pt_now_ns();
+  k.doors.memory = &k.memory;
+  pt_memory_limit(&k.memory, cfg->memory_max);
   apply_overrides(over, cfg);
   signal(SIGPIPE, SIG_IGN);
   k.subjects = (pt_subjects){.loop = k.loop, .news = on_news, .arg = &k};

@@ -1,8 +1,10 @@
 #include "core/door.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,7 +49,7 @@ static void post(pt_door *door, pt_msg *m) {
 
 static void hand_over(pt_door *door, int fd, const pt_address *from) {
   pt_source *source = NULL;
-  pt_limit limit = pt_admit(door, from, &source);
+  pt_limit limit = pt_admit(door, fd, from, &source);
   pt_msg *m = limit == PT_LIMIT_NONE ? calloc(1, sizeof *m) : NULL;
   if (!m) {
     pt_source_leave(source);
@@ -150,6 +152,8 @@ static void on_pause(struct ev_loop *loop, ev_timer *t, int events) {
 static void on_accept(struct ev_loop *loop, ev_io *io, int events) {
   (void)loop, (void)events;
   pt_door *door = io->data;
+  struct rlimit files;
+  door->all->files = getrlimit(RLIMIT_NOFILE, &files) ? ULLONG_MAX : files.rlim_cur;
   for (unsigned i = 0; i < ACCEPT_BURST && in_time(door); i++) {
     pt_address from = {.len = sizeof from.in6};
     int fd = accept4(io->fd, &from.sa, &from.len, SOCK_NONBLOCK | SOCK_CLOEXEC);

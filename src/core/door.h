@@ -21,6 +21,8 @@ typedef struct pt_door {
 typedef struct pt_doors {
   struct ev_loop *loop;
   const pt_config *cfg; /* borrowed */
+  const pt_memory *memory; /* borrowed; set before the doors open */
+  unsigned long long files; /* that may be open, as of the last event */
   pt_door *doors;
   unsigned n;
   pt_worker **workers;

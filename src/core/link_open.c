@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "core/link.h"
 #include "core/upstream.h"
 
@@ -57,6 +58,12 @@ void pt_link_open(pt_link *l) {
   int fd = pt_address_parse(&a, l->up->host, l->up->port);
   if (fd == 0)
     fd = pt_connect(&a);
+  if (fd < 0 && pt_connect_ours(fd)) { /* that says nothing of the node: requests try again as long as they may */
+    static pt_log_rate rate;
+    pt_log_every(&rate, PT_LOG_ERROR, "limit", "no connection to node %s:%u: %s here", l->up->host, l->up->port, strerror(-fd));
+    pt_link_cut(l, strerror(-fd));
+    return;
+  }
   if (fd < 0) {
     pt_upstream_trip(l->up, fd == -EINVAL ? "its name is not resolved" : strerror(-fd));
     pt_link_cut(l, l->up->reason);

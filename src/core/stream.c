@@ -143,6 +143,8 @@ bool pt_stream_wants(const pt_client *c) {
   return !c->stream->ended && (answered(c->stream) || c->stream->link.log.bytes < LOG_HIGH);
 }
 
+uint64_t pt_stream_held(const pt_client *c) { return c->stream ? pt_segq_held(&c->stream->link.log) : 0; }
+
 bool pt_stream_ended(const pt_client *c) { return c->stream->ended; }
 bool pt_stream_done(const pt_client *c) { return c->stream->ended && answered(c->stream); }
 

@@ -15,6 +15,8 @@ bool pt_stream_start(pt_client *c, const pt_frame *f, pt_chunk *chunk, uint32_t 
 void pt_stream_input(pt_client *c, pt_chunk *chunk, uint32_t off, uint32_t n);
 /* May the client be read? */
 bool pt_stream_wants(const pt_client *c);
+/* Bytes it holds; 0 without a stream. */
+uint64_t pt_stream_held(const pt_client *c);
 /* The link has written something. */
 void pt_stream_drained(pt_link *l);
 

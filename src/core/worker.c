@@ -139,6 +139,7 @@ static void check_drain(pt_worker *w) {
 static void on_prepare(struct ev_loop *loop, ev_prepare *p, int events) {
   (void)loop, (void)events;
   pt_worker *w = p->data;
+  pt_memory_turn(w);
   do {
     each(w, &w->pump, pump);
     each(w, &w->resume, resume);
@@ -359,12 +360,14 @@ static int serve(pt_worker *w, unsigned i, pt_config *cfg, pt_listener_policy *p
   return 0;
 }
 
-pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *policies, const pt_subject *subjects) {
+pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *policies, const pt_subject *subjects,
+                           pt_memory *memory) {
   pt_worker *w = calloc(1, sizeof *w);
   if (!w)
     return NULL;
   w->index = index;
   pt_worker_clock(w);
+  w->memory.all = memory;
   w->turn = 1;
   use_settings(w, cfg);
   pt_pool_init(&w->pool);

@@ -16,6 +16,7 @@
 #include "core/cluster.h"
 #include "core/config.h"
 #include "core/inbox.h"
+#include "core/memory.h"
 #include "core/meter.h"
 #include "core/policy.h"
 #include "core/slow.h"
@@ -245,6 +246,7 @@ struct pt_worker {
   pthread_t thread;
   pt_inbox inbox;
   pt_pool pool;
+  pt_memory_part memory;
   pt_chunk *scratch; /* the bump buffer of reads */
   unsigned nlisteners;
   pt_service **svcs; /* [nlisteners] the Redis ones; NULL: of the other kind */
@@ -302,8 +304,9 @@ void pt_worker_left(pt_worker *w, unsigned listener, pt_source *source);
 /* ---- control thread ---- */
 
 /* Makes a worker that serves every listener of cfg and starts its thread. policies: one for each listener, what is taken is NULL afterwards;
- * subjects: one for each listener, borrowed. NULL: no memory or no thread. */
-pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *policies, const pt_subject *subjects);
+ * subjects: one for each listener, borrowed, as is memory. NULL: no memory or no thread. */
+pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *policies, const pt_subject *subjects,
+                           pt_memory *memory);
 /* Waits for the thread to end (after PT_MSG_STOP or PT_MSG_DRAIN) and frees everything. */
 void pt_worker_join(pt_worker *w);
 

@@ -35,6 +35,7 @@ static const pt_field config_fields[] = {{NULL, "workers", PT_FIELD_UINT, IN(pt_
                                          {"watchdog", "abort", PT_FIELD_U64, IN(pt_config, watchdog_abort)},
                                          {NULL, "max_connections", PT_FIELD_UINT, IN(pt_config, max_connections)},
                                          {NULL, "accept_rate", PT_FIELD_UINT, IN(pt_config, accept_rate)},
+                                         {"memory", "max", PT_FIELD_U64, IN(pt_config, memory_max)},
                                          {0}};
 static const pt_field admin_fields[] = {
     {NULL, "token", PT_FIELD_TEXT, IN(pt_admin_config, token)}, {NULL, "slow", PT_FIELD_U64, IN(pt_admin_config, slow)}, {0}};

@@ -92,11 +92,11 @@ class Puerta:
             self.wait_ready()
 
     @classmethod
-    def for_cluster(cls, nodes, top=None, args=(), env=None, files=None, ready=True, **options):
+    def for_cluster(cls, nodes, top=None, args=(), env=None, files=None, ready=True, binary=None, **options):
         """One Redis listener on a free port before a cluster (or a list of seeds)."""
         port = free_port()
         top = {"workers": WORKERS} | (top or {})
-        return cls(config(listener(nodes, port, **options), **top), args=args, env=env, ready=ready, files=files, port=port)
+        return cls(config(listener(nodes, port, **options), **top), args=args, env=env, ready=ready, files=files, port=port, binary=binary)
 
     @classmethod
     def for_backends(cls, backends, top=None, args=(), env=None, files=None, ready=True, **options):

@@ -8,6 +8,12 @@
 
 #include "base/chunk.h"
 
+/* The linker sends the code under test here (-Wl,--wrap=malloc). */
+static int no_memory;
+void *__real_malloc(size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_malloc(size_t n) { return no_memory ? NULL : __real_malloc(n); }
+
 /* Random appends (copied and by reference) and drops against a plain array. */
 static void random_against_model(void **state) {
   (void)state;
@@ -90,8 +96,82 @@ static void iov_skips_what_was_sent(void **state) {
   pt_pool_free(&pool);
 }
 
+/* What a queue holds on to is the memory of its chunks, shared by those who refer to them; not its bytes. */
+static void held_memory(void **state) {
+  (void)state;
+  pt_pool p;
+  pt_segq a = {0}, b = {0};
+  pt_pool_init(&p);
+  pt_chunk *c = pt_chunk_new(&p, PT_CHUNK_LARGE);
+  assert_int_equal(pt_segq_held(&a) + pt_chunk_held(NULL), 0);
+  assert_int_equal(pt_segq_ref(&a, c, 0, 10), 0);
+  pt_chunk_unref(c);
+  assert_int_equal(pt_segq_held(&a), sizeof *c + PT_CHUNK_LARGE);
+  assert_int_equal(pt_segq_ref(&b, c, 10, 10), 0);
+  assert_int_equal(pt_segq_held(&a), (sizeof *c + PT_CHUNK_LARGE) / 2);
+  pt_segq_clear(&b);
+  pt_segq_clear(&a);
+  pt_pool_free(&p);
+  assert_int_equal(p.bytes, 0);
+}
+
+static void a_lean_pool_keeps_nothing(void **state) {
+  (void)state;
+  pt_pool p;
+  pt_pool_init(&p);
+  pt_chunk_unref(pt_chunk_new(&p, 1));
+  assert_true(p.bytes > 0);
+  pt_pool_lean(&p, 1);
+  assert_int_equal(p.bytes, 0);
+  pt_chunk_unref(pt_chunk_new(&p, 1));
+  assert_int_equal(p.bytes, 0);
+  pt_pool_lean(&p, 0);
+  pt_chunk_unref(pt_chunk_new(&p, 1));
+  assert_true(p.bytes > 0);
+  pt_pool_free(&p);
+}
+
+/* Without memory what is of a pooled size comes from the reserve, what is larger does not come at all. */
+static void the_reserve(void **state) {
+  (void)state;
+  pt_pool p;
+  pt_chunk *got[64];
+  unsigned n = 0;
+  pt_pool_init(&p);
+  pt_pool_refill(&p);
+  size_t bytes = p.bytes;
+  unsigned reserve = p.nreserve;
+  assert_true(reserve >= 4);
+  pt_pool_refill(&p);
+  assert_int_equal(p.bytes, bytes);
+  p.lean = 1;
+  no_memory = 1;
+  assert_null(pt_chunk_exact(&p, 100));
+  assert_null(pt_chunk_new(&p, PT_CHUNK_LARGE + 1));
+  while (n < 64 && (got[n] = pt_chunk_new(&p, n % 2 ? PT_CHUNK_SMALL : PT_CHUNK_LARGE))) {
+    assert_int_equal(got[n]->refs, 1);
+    assert_int_equal(got[n]->fill, 0);
+    memset(got[n]->data, 1, got[n]->cap);
+    n++;
+  }
+  pt_pool_refill(&p);
+  no_memory = 0;
+  assert_int_equal(n, reserve);
+  assert_int_equal(p.nreserve, 0);
+  assert_int_equal(p.failed, n + 3);
+  while (n)
+    pt_chunk_unref(got[--n]);
+  assert_int_equal(p.bytes, 0);
+  pt_pool_refill(&p);
+  assert_int_equal(p.nreserve, reserve);
+  pt_pool_free(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(held_memory),
+      cmocka_unit_test(a_lean_pool_keeps_nothing),
+      cmocka_unit_test(the_reserve),
       cmocka_unit_test(random_against_model),
       cmocka_unit_test(shared_bytes_outlive_their_queue),
       cmocka_unit_test(iov_skips_what_was_sent),

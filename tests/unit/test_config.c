@@ -87,7 +87,7 @@ static void defaults(void **state) {
   assert_int_equal(c->drain_timeout, 30000);
   assert_int_equal(c->watchdog_warn, 100);
   assert_int_equal(c->watchdog_abort, 2000);
-  assert_int_equal(c->max_connections + c->accept_rate, 0);
+  assert_int_equal(c->max_connections + c->accept_rate + c->memory_max, 0);
   assert_int_equal(c->nlisteners, 1);
   const pt_listener_config *l = c->listeners;
   char where[80];
@@ -136,7 +136,7 @@ static const char everything[] =
     "  daemon = true, pid_file = '/run/x.pid', upgrade = { socket = '/run/x.sock' }, user = 'u', group = 'g',\n"
     "  workers = 3, log = { level = 'debug', format = 'json', to = 'logs/p.log',\n"
     "    access = { connections = false, sample = 0.003, to = 'journald' } }, drain_timeout = '1m', coalesce = '50us',\n"
-    "  watchdog = { warn = '1s', abort = '0s' }, max_connections = 31, accept_rate = 32,\n"
+    "  watchdog = { warn = '1s', abort = '0s' }, max_connections = 31, accept_rate = 32, memory = { max = '3GiB' },\n"
     "  admin = { bind = '10.0.0.1:9901', token = 't', slow = '5ms' },\n"
     "  listeners = {\n"
     "    p.redis { max_connections = 33, max_per_source = 34, source_prefix = { v4 = 24, v6 = 48 }, accept_rate = 35,"
@@ -351,6 +351,7 @@ static void every_option(void **state) {
   assert_int_equal(c->watchdog_abort, 0);
   assert_int_equal(c->max_connections, 31);
   assert_int_equal(c->accept_rate, 32);
+  assert_true(c->memory_max == 3ull << 30);
   assert_int_equal(c->nlisteners, 2);
   const pt_listener_config *l = c->listeners;
   assert_string_equal(l->name, "cache");
@@ -523,6 +524,7 @@ static const struct change redis_changes[] = {
     {"watchdog", "watchdog = { warn = '7s', abort = '9s' },", ""},
     {"max_connections", "max_connections = 7,", ""},
     {"accept_rate", "accept_rate = 7,", ""},
+    {"memory", "memory = { max = '77MiB' },", ""},
     {"listeners", NULL, NULL},
     {"bind", "", "bind = '*:2'"},
     {"nodes", "", "nodes = { 'b:1' }"},

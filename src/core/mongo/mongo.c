@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "core/mongo/pair.h"
+#include "core/mongo/exchange.h"
+#include "core/mongo/pair_state.h"
 #include "core/mongo/request.h"
 
 enum {
@@ -160,6 +161,25 @@ void pt_mongo_configure(pt_mongo *m, pt_config *cfg, pt_affinity *affinity) {
   bind_policy(m);
   look_again(m);
   pt_config_unref(was);
+}
+
+static void watch(pt_mongo_client *c) {
+  if (c->state == PT_MC_PAIRED)
+    pt_pair_watch(c);
+  else if (c->state == PT_MC_REQUESTS)
+    pt_request_watch(c);
+}
+
+void pt_mongo_watch_all(pt_mongo *m) { each(m, watch); }
+
+uint64_t pt_mongo_buffer(pt_mongo *m) {
+  uint64_t small = m->worker->memory.small;
+  return pt_memory_tight(m->worker) && small < m->mc->buffer ? small : m->mc->buffer;
+}
+
+uint64_t pt_mongo_client_held(const pt_mongo_client *c) {
+  uint64_t held = pt_chunk_held(c->in) + pt_segq_held(&c->out);
+  return held + (c->pair ? pt_pair_held(c) : 0) + (c->exchange ? pt_request_held(c) : 0);
 }
 
 /* ---- backends ---- */

@@ -133,6 +133,8 @@ void pt_mongo_free(pt_mongo *m);
 void pt_mongo_configure(pt_mongo *m, pt_config *cfg, pt_affinity *affinity);
 /* A new snapshot (takes the reference over). */
 void pt_mongo_apply(pt_mongo *m, pt_backends *b);
+/* Memory is not tight any more: reads go on. */
+void pt_mongo_watch_all(pt_mongo *m);
 /* End of the turn: writes dirty clients and links. */
 void pt_mongo_turn(pt_mongo *m);
 /* Draining the process: closes clients that have nothing open; how many are left. */
@@ -171,6 +173,10 @@ void pt_mongo_client_write_later(pt_mongo_client *c);
 void pt_mongo_client_answer(pt_mongo_client *c, int request_opcode, int32_t response_to, const bson_t *doc);
 /* Writes what it can of c->out now. */
 void pt_mongo_client_flush(pt_mongo_client *c);
+/* Bytes of memory that would be free without it, about. */
+uint64_t pt_mongo_client_held(const pt_mongo_client *c);
+/* So many bytes may wait in one direction: the buffer of the configuration; when memory is tight, what a client may hold untouched. */
+uint64_t pt_mongo_buffer(pt_mongo *m);
 /* For logs: "10.0.0.1:5123". Returns out. */
 char *pt_mongo_client_where(const pt_mongo_client *c, char out[PT_ADDRESS_TEXT]);
 

@@ -53,6 +53,11 @@ void pt_pair_end(pt_mongo_client *c) {
   c->pair = NULL;
 }
 
+uint64_t pt_pair_held(const pt_mongo_client *c) {
+  const pt_pair *p = c->pair;
+  return pt_segq_held(&p->out) + pt_chunk_held(p->in) + pt_chunk_held(p->hello);
+}
+
 void pt_pair_client_io(pt_mongo_client *c, int events) {
   uint32_t gen = c->gen;
   if (events & EV_WRITE) {

@@ -27,5 +27,7 @@ void pt_pair_tick(pt_mongo_client *c);
 bool pt_pair_leaves(const pt_mongo_client *c);
 /* A new snapshot or configuration: is its backend gone or draining? */
 void pt_pair_look(pt_mongo_client *c);
+/* Bytes of memory it holds beside its client's own. */
+uint64_t pt_pair_held(const pt_mongo_client *c);
 
 #endif

@@ -12,7 +12,7 @@ enum {
 void pt_pair_watch(pt_mongo_client *c) {
   pt_pair *p = c->pair;
   struct ev_loop *loop = c->mongo->worker->loop;
-  uint64_t most = c->mongo->mc->buffer;
+  uint64_t most = pt_mongo_buffer(c->mongo);
   bool room = c->out.bytes < most, open = p->state == PT_PAIR_READY;
   bool reads = open ? p->out.bytes < most && !pt_pair_full(p) : p->state == PT_PAIR_LOST && room;
   if (c->flags & PT_MC_AWAY)

@@ -37,7 +37,7 @@ static int keep(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
     size_t cap = need > n ? need : n < KEEP_MIN / 2 ? KEEP_MIN : (size_t)n * 2;
     size_t most = n > BELIEVE / 2 ? (size_t)n * 2 : BELIEVE;
     cap = cap < most ? cap : most;
-    if (cap > BELIEVE && c->mongo->held + cap > HELD_MAX)
+    if (cap > BELIEVE && (c->mongo->held + cap > HELD_MAX || !pt_memory_room(c->mongo->worker, cap)))
       return -ENOBUFS;
     pt_chunk *own = pt_chunk_exact(&c->mongo->worker->pool, cap);
     if (!own)
@@ -57,13 +57,13 @@ static int keep(pt_mongo_client *c, pt_chunk *chunk, uint32_t off, uint32_t n) {
 
 void pt_request_watch(pt_mongo_client *c) {
   const pt_exchange *x = c->exchange;
-  uint64_t buffer = c->mongo->mc->buffer;
+  uint64_t buffer = pt_mongo_buffer(c->mongo);
   bool reads = true;
   if ((c->flags & (PT_MC_EOF | PT_MC_CLOSING | PT_MC_AWAY)) || c->out.bytes > buffer)
     reads = false;
   else if (x->rest)
     reads = (x->link ? x->link->out.bytes : x->req.bytes) < buffer;
-  else if (x->state != PT_X_IDLE)
+  else if (x->state != PT_X_IDLE || pt_memory_tight(c->mongo->worker))
     reads = c->in_len < buffer;
   pt_conn_watch(&c->conn, c->mongo->worker->loop, (reads ? EV_READ : 0) | (c->flags & PT_MC_BLOCKED_OUT ? EV_WRITE : 0));
 }
@@ -251,6 +251,11 @@ void pt_request_end(pt_mongo_client *c) {
   pt_local_free(x);
   pt_mongo_sampled(c->mongo, x->sample, x->backend, -1);
   free(x);
+}
+
+uint64_t pt_request_held(const pt_mongo_client *c) {
+  const pt_exchange *x = c->exchange;
+  return pt_segq_held(&x->req) + (x->link ? pt_segq_held(&x->link->out) + pt_chunk_held(x->link->kept) : 0);
 }
 
 bool pt_request_idle(const pt_mongo_client *c) {

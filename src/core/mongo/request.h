@@ -19,6 +19,8 @@ void pt_request_end(pt_mongo_client *c);
 void pt_request_client_io(pt_mongo_client *c, int events);
 void pt_request_tick(pt_mongo_client *c);
 bool pt_request_idle(const pt_mongo_client *c);
+/* Bytes of memory it holds beside its client's own. */
+uint64_t pt_request_held(const pt_mongo_client *c);
 /* A new snapshot or configuration: awaitable hellos are answered when what they tell has changed, pools follow. Once a listener. */
 void pt_request_look(pt_mongo *m);
 /* End of the turn: writes dirty links. */

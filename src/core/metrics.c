@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/version.h"
 #include "core/mongo/mongo.h"
 
@@ -153,6 +154,8 @@ static void whole(FILE *out, const pt_survey *p) {
          (double)p->cfg->generation, NULL);
   results(out, p, "puerta_reloads_total", "Reloads of the configuration", p->tally.reloads, p->tally.reloads_failed);
   results(out, p, "puerta_upgrades_total", "Upgrades of the binary", p->tally.upgrades, p->tally.upgrades_failed);
+  sample(begin(out, p, "puerta_log_lost_total", "counter", "Lines of the log that could not be written"), (double)pt_log_lost(),
+         NULL);
   for (const pt_exported *e = pt_exported_counters; e->name; e++) {
     if (e->at == offsetof(pt_counters, policy_failures))
       continue; /* told of each listener */

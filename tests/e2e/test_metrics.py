@@ -67,6 +67,7 @@ def test_redis_numbers_add_up(start, cluster, tmp_path):
     p = start(cluster, top={"admin": {"bind": bind}, "workers": 2}, name="cache", slot_refresh="1s")
     before = scrape(admin)
     assert before("puerta_requests_total", listener="cache") == 0
+    assert before("puerta_log_lost_total") == 0
     assert before("puerta_build_info") == 1 and before("puerta_ready") == 1 and before("puerta_workers") == 2
     assert before("puerta_cluster_slots", listener="cache") == 16384
     wait_for("replicas are in step", 20, lambda: scrape(admin)("puerta_node_up", listener="cache") == 6)

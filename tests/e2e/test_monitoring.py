@@ -8,6 +8,7 @@ import promql_parser
 import puerta as rig
 import pytest
 import yaml
+from certs import Authority
 from cluster import free_port, wait_for
 from mongo_wire import greeted
 from mongos import Trio
@@ -22,7 +23,8 @@ DURATIONS = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "1h"}
 
 @pytest.fixture(scope="module")
 def exported(cluster):
-    """{ name of a sample: [its labels] } of a puerta with both kinds of listeners that have served somebody."""
+    """{ name of a sample: [its labels] } of a puerta with both kinds of listeners that have served somebody, and one in TLS."""
+    ca = Authority()
     admin, redis, mongodb = free_port(), free_port(), free_port()
 
     def scrape():
@@ -35,11 +37,13 @@ def exported(cluster):
 
     with Trio() as trio:
         p = rig.Puerta(rig.config(rig.listener(cluster, redis, name="cache"), rig.mongo_listener(trio.addresses, mongodb, name="orders", forward="request"),
+                                  rig.listener(cluster, free_port(), name="secure", tls=ca.issue("server").options()),
                                   workers=1, admin={"bind": f"127.0.0.1:{admin}"}))
         with Conn(redis) as c, greeted(mongodb) as w:
             assert c.command("SET", "a", "b") == "OK" and w.command({"ping": 1})["ok"] == 1
             yield wait_for("the metrics", 5, scrape)
         assert p.stop() is None
+    ca.end()
 
 
 def alerts():

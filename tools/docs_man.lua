@@ -100,6 +100,10 @@ local function tagged(list)
   return table.concat(out, "\n")
 end
 
+local function command(c)
+  return (".TP\n\\fB%s\\fR%s\n%s"):format(plain(c.name), c.argument and " \\fI" .. plain(c.argument) .. "\\fR" or "", inline(c.text))
+end
+
 local function option(o)
   local argument = o.argument and " \\fI" .. plain(o.argument) .. "\\fR" or ""
   local long = ("\\fB\\-\\-%s\\fR%s"):format(plain(o.name), argument)
@@ -120,6 +124,16 @@ Without it
 .I /etc/puerta/puerta.lua
 is read.
 .SH OPTIONS
+%s
+.SH CTL
+.B puerta ctl
+.I COMMAND
+asks a running puerta, whose configuration has
+.B admin
+= {}, and does as it is told:
+%s
+.PP
+Its options:
 %s
 .SH SIGNALS
 %s
@@ -145,16 +159,21 @@ its directory.
 .BR puerta.lua (5)
 ]]
 
+local function each(list, show)
+  local out = {}
+  for i, entry in ipairs(list) do
+    out[i] = show(entry)
+  end
+  return table.concat(out, "\n")
+end
+
 function M.command(cli)
-  local usage, options = {}, {}
+  local usage = {}
   for i, u in ipairs(cli.usage) do
     usage[i] = ("%s.B puerta\n%s"):format(i > 1 and ".br\n" or "", plain(u.name))
   end
-  for i, o in ipairs(cli.options) do
-    options[i] = option(o)
-  end
   return HEAD:format("PUERTA", "1", cli.version, "Commands")
-    .. COMMAND:format(table.concat(usage, "\n"), table.concat(options, "\n"), tagged(cli.signals), tagged(cli.environment), tagged(cli.status))
+    .. COMMAND:format(table.concat(usage, "\n"), each(cli.options, option), each(cli.ctl.commands, command), each(cli.ctl.options, option), tagged(cli.signals), tagged(cli.environment), tagged(cli.status))
 end
 
 return M

@@ -18,8 +18,19 @@ local function commands(cli)
   return table.concat(out, " ")
 end
 
+local function ctl_words(cli)
+  local out = {}
+  for _, c in ipairs(cli.ctl.commands) do
+    out[#out + 1] = c.name
+  end
+  for _, o in ipairs(cli.ctl.options) do
+    out[#out + 1] = "--" .. o.name
+  end
+  return table.concat(out, " ")
+end
+
 local BASH = [[
-# Completion of puerta for bash. Written by tools/docs.sh from src/cli_options.h.
+# Completion of puerta for bash. Written by tools/docs.sh from src/cli_options.h and src/ctl/commands.h.
 _puerta() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
   if [ "$prev" = = ]; then prev=${COMP_WORDS[COMP_CWORD - 2]}; fi # --option=value: three words to bash
@@ -27,6 +38,10 @@ _puerta() {
   COMPREPLY=()
   case $prev in
 %s  esac
+  if [ "${COMP_WORDS[1]}" = ctl ] && [ "$COMP_CWORD" -gt 1 ]; then
+    mapfile -t COMPREPLY < <(compgen -W "%s" -- "$cur")
+    return
+  fi
   case $cur in
     -*) mapfile -t COMPREPLY < <(compgen -W "%s" -- "$cur") ;;
     *)
@@ -53,16 +68,24 @@ function M.bash(cli)
     all[#all + 1] = table.concat(names, " ")
     if o.argument then cases[#cases + 1] = ("    %s) %s ;;\n"):format(table.concat(names, " | "), bash_values(cli, o)) end
   end
-  return BASH:format(table.concat(cases), table.concat(all, " "), commands(cli))
+  for _, o in ipairs(cli.ctl.options) do
+    if o.argument then cases[#cases + 1] = ("    --%s) %s ;;\n"):format(o.name, bash_values(cli, o)) end
+  end
+  return BASH:format(table.concat(cases), ctl_words(cli), table.concat(all, " "), commands(cli))
 end
 
-local ZSH = [[
+local ZSH = [=[
 #compdef puerta
-# Completion of puerta for zsh. Written by tools/docs.sh from src/cli_options.h.
+# Completion of puerta for zsh. Written by tools/docs.sh from src/cli_options.h and src/ctl/commands.h.
+if [[ $words[2] == ctl && CURRENT -gt 2 ]]; then
+  _arguments '2:command:(%s)' \
+%s    '*:argument:(debug info warn error)'
+  return
+fi
 _arguments -s \
 %s  '1:file or command:{ compadd %s; _files }' \
   '*:file:_files'
-]]
+]=]
 
 -- Inside of a quoted specification.
 local function zsh_text(text) return (text:gsub("'", "'\\''"):gsub("[%[%]:]", "\\%0")) end
@@ -75,7 +98,13 @@ local function zsh_value(cli, o)
 end
 
 function M.zsh(cli)
-  local lines = {}
+  local lines, ctl, words = {}, {}, {}
+  for i, c in ipairs(cli.ctl.commands) do
+    words[i] = c.name
+  end
+  for i, o in ipairs(cli.ctl.options) do
+    ctl[i] = ("    '--%s%s[%s]%s' \\\n"):format(o.name, o.argument and "=" or "", zsh_text(o.text), zsh_value(cli, o))
+  end
   for _, o in ipairs(cli.options) do
     local what, value = "[" .. zsh_text(o.text) .. "]", zsh_value(cli, o)
     local long = "--" .. o.name .. (o.argument and "=" or "")
@@ -85,7 +114,7 @@ function M.zsh(cli)
       lines[#lines + 1] = ("  '%s%s%s' \\\n"):format(long, what, value)
     end
   end
-  return ZSH:format(table.concat(lines), commands(cli))
+  return ZSH:format(table.concat(words, " "), table.concat(ctl), table.concat(lines), commands(cli))
 end
 
 return M

@@ -20,7 +20,7 @@ typedef struct options {
 
 typedef struct command command;
 struct command {
-  const char *name, *argument, *help;
+  const char *name, *argument;
   int (*run)(const command *c, const options *o, const char *argument);
   const char *path; /* of the admin server */
   void (*show)(FILE *out, const bson_t *d); /* its answer, for people */
@@ -95,35 +95,26 @@ static int upgrade(const command *c, const options *o, const char *argument) {
 }
 
 static const command commands[] = {
-    {"status", NULL, "the whole at a glance", show, "/status", pt_show_status},
-    {"top", NULL, "a live view, every second; q ends it", top, NULL, NULL},
-    {"backends", NULL, "nodes and backends", show, "/backends", pt_show_backends},
-    {"sessions", NULL, "what the session tables hold, by backend", show, "/sessions", pt_show_sessions},
-    {"slots", NULL, "who owns which slots", show, "/slots", pt_show_slots},
-    {"slowlog", NULL, "the last slow requests", show, "/slowlog", pt_show_slow},
-    {"metrics", NULL, "what Prometheus reads", show, "/metrics", NULL},
-    {"reload", NULL, "reads the configuration again, as SIGHUP; tells what is wrong with it", act, "/reload", NULL},
-    {"upgrade", "[BINARY]", "starts what now stands at the path of the running binary, or BINARY, and hands over to it", upgrade,
-     NULL, NULL},
-    {"drain", NULL, "finishes what is in flight and ends, as SIGTERM", act, "/drain", NULL},
-    {"log-level", "LEVEL", "debug, info, warn or error, until the next reload", log_level, "/log/level?level=", NULL},
+#define CTL(name, argument, text, run, path, show) {name, argument, run, path, show},
+#include "ctl/commands.h"
 };
 
 /* ---- arguments ---- */
 
+static void line(const char *name, const char *argument, const char *text) {
+  char form[40];
+  snprintf(form, sizeof form, "%s %s", name, argument ? argument : "");
+  printf("  %-18s %s\n", form, text);
+}
+
 static void help(void) {
   puts("usage: puerta ctl COMMAND [options]\n");
-  for (unsigned i = 0; i < sizeof commands / sizeof *commands; i++) {
-    char form[40];
-    snprintf(form, sizeof form, "%s %s", commands[i].name, commands[i].argument ? commands[i].argument : "");
-    printf("  %-17s %s\n", form, commands[i].help);
-  }
-  puts("\n  --admin ADDR       host:port or unix:/path of the admin server; else PUERTA_ADMIN, else admin.sock in the run "
-       "directory\n"
-       "  --token-file FILE  the token of option admin; else PUERTA_TOKEN\n"
-       "  --json             the answer as it is, for scripts\n"
-       "  --once             top: one frame\n"
-       "\nThe configuration of the running puerta needs `admin = {}`.");
+#define CTL(name, argument, text, run, path, show) line(name, argument, text);
+#include "ctl/commands.h"
+  puts("");
+#define CTL_OPTION(name, argument, text) line("--" name, argument, text);
+#include "ctl/commands.h"
+  puts("\nThe configuration of the running puerta needs `admin = {}`.");
 }
 
 static int usage(const char *what, const char *thing) {

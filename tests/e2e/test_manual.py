@@ -34,6 +34,14 @@ def test_the_page_of_the_command():
         assert re.search(rf"^{section}$", text, re.M)
 
 
+def test_the_page_has_what_ctl_does():
+    text, said = render("puerta.1"), rig.run("ctl", "--help").stdout
+    names = re.findall(r"^  ([a-z-]+)(?: \S+)? {2,}", said, re.M)
+    assert {"status", "top", "reload", "--json"} <= set(names)
+    for name in names:
+        assert re.search(rf"^ +{name}\b", text, re.M), name
+
+
 def test_the_page_of_the_configuration():
     """All options that the reference has, and nothing of its Markdown."""
     text, reference = render("puerta.lua.5"), (rig.ROOT / "conf" / "REFERENCE.md").read_text()
@@ -61,6 +69,7 @@ def test_bash():
     assert bash("puerta", "--log-level", "=", "d") == bash("puerta", "--log-level", "d") == ["debug"]
     assert bash("puerta", "--log-level", "=") == ["debug", "info", "warn", "error"]
     assert bash("puerta", "-c", "conf/redis-a") == bash("puerta", "run", "conf/redis-a") == ["conf/redis-auth.lua"]
+    assert {"status", "top", "reload", "--json"} <= set(bash("puerta", "ctl", "")) and bash("puerta", "ctl", "rel") == ["reload"]
     assert bash("puerta", "ru") == ["run"] and bash("puerta", "-w", "") == []
 
 

@@ -367,7 +367,7 @@ void pt_sessions_forget_backend(pt_sessions *t, uint32_t backend) {
       node *x = &s->nodes[i];
       if (x->backend == backend && x->kind == PT_SESSION_CURSOR) {
         note(&o, take_out(t, s, i));
-      } else if (x->backend == backend && x->kind == PT_SESSION_LSID && x->txn >= 0) {
+      } else if (x->backend == backend && x->kind == PT_SESSION_LSID && (x->txn >= 0 || x->in_txn)) {
         set_txn(t, x, -1, false);
         touch(s, i, 0);
       }

@@ -1,26 +1,25 @@
 /* What is done after a process was killed in the middle of a call, and the check that all fits. */
 #include <limits.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "base/sessions_table.h"
 
 enum {
-  TURN_MS = 10
+  SPINS = 100,
+  NAP_US = 50
 };
 
-/* In short turns, since a waiter that is killed when it is woken takes the wake-up with it: the lock is free then and all others sleep. */
+/* By trying, not by sleeping on the lock: a sleeper that is killed when it is woken takes the wake-up with it, and the others would sleep on. Locks
+ * are held for less than a nap. */
 int pt_shard_wait(shard *s, unsigned ms) {
-  int rc = ETIMEDOUT;
-  for (unsigned waited = 0; rc == ETIMEDOUT && waited < ms; waited += TURN_MS) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TURN_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    rc = pthread_mutex_clocklock(&s->head->lock, CLOCK_MONOTONIC, &until);
+  int rc = EBUSY;
+  for (unsigned i = 0; rc == EBUSY && i / (1000 / NAP_US) < ms; i++) {
+    if (i >= SPINS)
+      usleep(NAP_US);
+    rc = pthread_mutex_trylock(&s->head->lock);
   }
-  return rc;
+  return rc == EBUSY ? ETIMEDOUT : rc;
 }
 
 void pt_shard_lock_slowly(const pt_sessions *t, shard *s, int rc) {

@@ -325,6 +325,8 @@ static void killed_at_any_moment(void **state) {
 
 /* ---- killed at a given instruction of a call ---- */
 
+#ifndef __SANITIZE_THREAD__ /* it has one thread */
+
 static int64_t cursor;
 static uint64_t one_more;
 
@@ -417,6 +419,8 @@ static void killed_at_many_instructions(void **state) {
     assert_true(repaired > 0);
   }
 }
+
+#endif
 
 /* ---- files that are no table ---- */
 

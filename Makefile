@@ -19,7 +19,7 @@ SRC := $(wildcard src/base/*.c src/wire/*.c src/net/*.c src/core/*.c src/core/*/
 UNITS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: build asan tsan units units-tsan deps demo demo-mongodb test bench bench-policy bench-mongodb lint fuzz docs install deb test-deb clean help
+.PHONY: build asan tsan units units-tsan deps demo demo-mongodb test bench bench-policy bench-limits bench-mongodb lint fuzz docs install deb test-deb clean help
 build: $(BUILD)/puerta ## compile build/puerta (the default)
 
 help: ## this list
@@ -109,6 +109,10 @@ test: ## every test
 bench: build ## CPU per request against HAProxy and twemproxy (long)
 	@tools/deps.sh build bench
 	@tests/bench/bench.py
+
+bench-limits: build ## what clients that are in notice of a limit that is hit (2 minutes)
+	@tools/deps.sh build bench
+	@tests/bench/limits.py
 
 bench-policy: build ## the cost of a policy call
 	@$(MAKE) $(BUILD)/bench_policy

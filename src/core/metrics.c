@@ -220,6 +220,15 @@ static void refusals(FILE *out, const pt_survey *p) {
              pt_limit_names[k], NULL);
 }
 
+static void memory(FILE *out, const pt_survey *p) {
+  const pt_memory *m = p->doors->memory;
+  long long used = atomic_load_explicit(&m->used, memory_order_relaxed);
+  sample(begin(out, p, "puerta_buffer_bytes", "gauge", "Memory of buffers in all workers"), used > 0 ? (double)used : 0, NULL);
+  sample(begin(out, p, "puerta_buffer_limit_bytes", "gauge", "memory.max; 0: none"), (double)pt_counted(&m->max), NULL);
+  sample(begin(out, p, "puerta_buffer_shed_total", "counter", "Clients closed because memory was scarce and they held much"),
+         (double)pt_counted(&m->shed), NULL);
+}
+
 static void tls(FILE *out, const pt_survey *p) {
   uint64_t full = 0, resumed = 0, failed = 0, waiting = 0;
   for (unsigned i = 0; i < p->nworkers; i++) {
@@ -430,6 +439,7 @@ void pt_metrics_write(FILE *out, const pt_survey *p) {
   sums(out, p);
   errors(out, p);
   refusals(out, p);
+  memory(out, p);
   tls(out, p);
   latencies(out, p);
   nodes(out, p);

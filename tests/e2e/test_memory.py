@@ -3,12 +3,13 @@ import resource
 import socket
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
 import puerta as rig
 import pytest
-from cluster import Cluster, wait_for
+from cluster import Cluster, free_port, wait_for
 from mongo_wire import greeted
 from mongos import Trio
 from resp import encode
@@ -175,7 +176,8 @@ def answers(p):
 
 
 def test_new_clients_are_refused_while_memory_is_scarce(start, patient):
-    p = start(patient, top={"memory": {"max": "32MiB"}})
+    admin = free_port()
+    p = start(patient, top={"memory": {"max": "32MiB"}, "admin": {"bind": f"127.0.0.1:{admin}"}})
     with good_clients(p, 2):
         hostile = Hostile(p.port, 100, unfinished, seconds=6)
         seen = b""
@@ -189,6 +191,11 @@ def test_new_clients_are_refused_while_memory_is_scarce(start, patient):
         hostile.join()
         assert seen == TOLD
     p.wait_log(r"refused: memory is scarce; raise memory\.max")
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=20) as r:
+        figures = dict(line.rsplit(" ", 1) for line in r.read().decode().splitlines() if line[0] != "#")
+    assert int(figures["puerta_buffer_limit_bytes"]) == 32 * MB and int(figures["puerta_buffer_bytes"]) < 32 * MB
+    assert int(figures["puerta_buffer_shed_total"]) > 0
+    assert int(figures[f'puerta_refused_total{{listener="redis-{p.port}",limit="memory"}}']) > 0
 
 
 def test_a_reload_sets_and_lifts_the_ceiling(start, cluster):

@@ -59,6 +59,6 @@ void pt_access_end(pt_access_request *r, const char *node, int code);
 /* A Redis request that will be answered to who. */
 void pt_access_await(struct pt_worker *w, struct pt_owner who, pt_access_request *r, const char *node);
 /* A part of a reply, while some are awaited; the last one ends it. */
-void pt_access_reply(struct pt_worker *w, struct pt_owner who, const uint8_t *p, uint32_t n, bool last);
+void pt_access_reply(struct pt_worker *w, struct pt_owner who, const uint8_t *p, uint32_t n, bool last) __attribute__((cold));
 
 #endif

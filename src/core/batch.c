@@ -57,7 +57,7 @@ static void send_one(pt_batch *b, const pt_batched *a, const pt_request *r) {
 }
 
 /* Requests of this batch that the access log shows. */
-static void sample(pt_batch *b, unsigned n) {
+static __attribute__((noinline, cold)) void sample(pt_batch *b, unsigned n) {
   pt_service *s = b->c->svc;
   pt_access *a = &s->worker->access;
   char where[16], node[PT_UPSTREAM_NAME];

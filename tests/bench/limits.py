@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What clients that are in notice of a limit that is hit: latency at a fixed rate (openloop.c) in quiet, beside idle connections, and while a crowd is
-refused. Prints a table; p99 is to stay within twice that of quiet. Usage: limits.py [--rate N] [--seconds N] [--rounds N]"""
+refused. Prints a table; p99 is to stay within twice that of quiet, or of the same crowd at another process: what it costs the machine. Usage: limits.py [--rate N] [--seconds N] [--rounds N]"""
 import argparse
 import json
 import multiprocessing
@@ -95,7 +95,7 @@ class Idle:
         self.process.join(30)
 
 
-def measure(binary, port, args, beside=None, prepare=None):
+def measure(binary, port, args, beside=None, prepare=None, where=None):
     """The load for a while; what runs beside it begins when the load's clients are in."""
     load = subprocess.Popen([binary, str(port), str(CLIENTS), str(args.rate), str(args.seconds), str(KEYS), str(SIZE)], stdout=subprocess.PIPE, text=True)
     other = None
@@ -104,7 +104,7 @@ def measure(binary, port, args, beside=None, prepare=None):
         if prepare:
             prepare()
         started, told = multiprocessing.Event(), multiprocessing.Event()
-        other = multiprocessing.Process(target=beside, args=(port, started, told), daemon=True)
+        other = multiprocessing.Process(target=beside, args=(where or port, started, told), daemon=True)
         other.start()
         started.wait()
     out, _ = load.communicate(timeout=args.seconds + 60)
@@ -131,11 +131,12 @@ def scenarios(args):
     """(name, options of the process, idle connections, what runs beside the load, what is done once the load is in)"""
     def few_files(p):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.prlimit(p.pid, resource.RLIMIT_NOFILE, (p.fds() + 64, hard))
+        resource.prlimit(p.pid, resource.RLIMIT_NOFILE, (p.fds() + 16, hard))
 
     return [
         ("quiet", {}, 0, None, None),
         (f"{IDLE:,} idle connections", {}, IDLE, None, None),
+        ("the crowd at another puerta", {}, 0, crowd, None),
         ("max_connections hit", {"max_connections": CLIENTS}, 0, crowd, None),
         ("open files at their limit", {}, 0, crowd, few_files),
         ("memory.max hit", {"memory": {"max": "32MiB"}}, 0, hoard, None),
@@ -154,17 +155,22 @@ def main():
         for master in cluster.masters():
             own = cluster.slots_of(master)
             fill(master, [("key:%012d" % i, SIZE) for i in range(KEYS) if slot("key:%012d" % i) in own])
+        elsewhere = puerta(cluster, {"max_connections": 1})
+        holder = elsewhere.connect()  # so that everybody else is refused there
         for _ in range(args.rounds):
             for name, top, idle, beside, prepare in scenarios(args):
                 p = puerta(cluster, top)
                 beyond = Idle(p.port, idle) if idle else None
-                r = measure(binary, p.port, args, beside, prepare and (lambda p=p, prepare=prepare: prepare(p)))
+                where = elsewhere.port if "another" in name else None
+                r = measure(binary, p.port, args, beside, prepare and (lambda p=p, prepare=prepare: prepare(p)), where)
                 results.setdefault(name, []).append(r | {"why": refused(p)})
                 if beyond:
                     beyond.stop()
                 wrong = p.stop()
                 if wrong:
                     raise RuntimeError(wrong)
+        holder.close()
+        elsewhere.stop()
     print(f"\n{CLIENTS} clients, {args.rate} GETs a second over all, {args.seconds} s, median of {args.rounds} rounds; a crowd: {ATTEMPTS} connections a second.")
     print(f"{FILES} files may be open here.\n\n| | p50 ms | p99 ms | p99.9 ms | p99 against quiet | said |\n|---|---|---|---|---|---|")
     quiet = statistics.median(r["p99_ms"] for r in results["quiet"])

@@ -17,7 +17,7 @@ static void refuse(pt_worker *w, pt_owner who, pt_error e, const pt_upstream *up
 }
 
 /* The owner, or the replica that the policy has chosen; one that fails fast is no reason to fail a read. */
-static pt_upstream *choose(pt_service *s, const pt_request *r, bool *replica) {
+static inline __attribute__((always_inline)) pt_upstream *choose(pt_service *s, const pt_request *r, bool *replica) {
   pt_upstream *owner = pt_service_owner(s, r->slot < PT_SLOTS ? r->slot : -1);
   pt_upstream *up = r->node >= 0 ? s->by_node[r->node] : owner;
   *replica = up != owner && !up->open && r->slot < PT_SLOTS;

@@ -160,7 +160,8 @@ def test_hostile_clients_stay_under_the_ceiling(start, patient, payload, n):
         hostile = Hostile(p.port, n, payload)
         peak = peak_rss(p, hostile)
         hostile.join()
-        assert peak - base < 64 * MB + 40 * MB, f"{(peak - base) / MB:.0f} MiB"  # a sanitizer's quarantine and malloc's own are on top
+        if "tsan" not in rig.BINARY:  # which keeps several bytes for each
+            assert peak - base < 64 * MB + 40 * MB, f"{(peak - base) / MB:.0f} MiB"  # AddressSanitizer's quarantine and malloc's own are on top
         assert good.done > 100
     p.wait_log(r"memory: buffers hold \d+ of 64 MiB: new clients are refused, those that hold much are not read; raise memory\.max")
     p.wait_log(r"memory\.max is near: closed \d+ clients that held most")

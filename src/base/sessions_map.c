@@ -15,6 +15,7 @@
 
 enum {
   PAGE = 4096, /* of the layout, whatever the machine's are */
+  SKEW = 67 * PAGE, /* between shards, or the pages in use of all of them would compete for the same few places of the TLB */
   SEALS = F_SEAL_SHRINK | F_SEAL_GROW,
   PATIENCE_MS = 2000 /* for the lock of a table from elsewhere */
 };
@@ -23,7 +24,12 @@ static const uint64_t MAGIC = 0x736e6f6973736573; /* "sessions" */
 
 static size_t head_size(void) { return (sizeof(pt_table) + PAGE - 1) / PAGE * PAGE; }
 
-static size_t size_for(uint32_t reach) { return head_size() + (size_t)SHARDS * reach * (sizeof(uint32_t) + sizeof(node)); }
+/* From one shard's buckets or nodes to the next one's. */
+static size_t stride(uint32_t reach, size_t of) { return reach * of + SKEW; }
+
+static size_t size_for(uint32_t reach) {
+  return head_size() + SHARDS * (stride(reach, sizeof(uint32_t)) + stride(reach, sizeof(node)));
+}
 
 /* Entries that fit however the hashes fall. */
 static size_t room_for(uint32_t reach) { return (size_t)SHARDS * reach / 4 * 3; }
@@ -51,10 +57,10 @@ static pt_sessions *map(int fd, uint32_t reach) {
   t->fd = fd;
   t->size = size;
   t->reach = reach;
-  uint32_t *buckets = (uint32_t *)((char *)at + head_size());
-  node *nodes = (node *)(buckets + (size_t)SHARDS * reach);
+  char *buckets = (char *)at + head_size(), *nodes = buckets + SHARDS * stride(reach, sizeof(uint32_t));
   for (unsigned k = 0; k < SHARDS; k++)
-    t->shards[k] = (shard){&t->table->shards[k], buckets + (size_t)k * reach, nodes + (size_t)k * reach};
+    t->shards[k] = (shard){&t->table->shards[k], (uint32_t *)(buckets + k * stride(reach, sizeof(uint32_t))),
+                           (node *)(nodes + k * stride(reach, sizeof(node)))};
   pthread_rwlockattr_t attr;
   pthread_rwlockattr_init(&attr);
   pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);

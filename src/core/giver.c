@@ -244,7 +244,8 @@ static void on_taken(pt_giver *g) {
   g->gone = true;
   g->state = PAUSE;
   tell_workers(g, (pt_msg){.kind = PT_MSG_LEFT, .fd = -1, .taken = true});
-  g->pause = g->moved > g->before ? BETWEEN_MS : g->pause * 2 < MOST_BETWEEN_MS ? g->pause * 2 : MOST_BETWEEN_MS;
+  bool again = g->pause && g->moved == g->before; /* nobody could leave: they need time to finish what they are at */
+  g->pause = !again ? BETWEEN_MS : g->pause * 2 < MOST_BETWEEN_MS ? g->pause * 2 : MOST_BETWEEN_MS;
   g->before = g->moved;
   after(g, g->pause);
 }

@@ -177,7 +177,7 @@ def test_what_belongs_to_a_connection_goes_with_it(cluster, start):
 
 def test_a_request_larger_than_a_message_of_the_handover_is_finished_first(cluster, start):
     p = start.keep(rig.Puerta.for_cluster(cluster.addresses))
-    c, big = Counting(p.port, 0), os.urandom(3_000_000)
+    c, big = Counting(p.port, 0), os.urandom(30_000_000)
     request = resp("SET", c.key, big)
     c.sock.sendall(request[:2_000_000])
     time.sleep(0.1)
@@ -190,8 +190,8 @@ def test_a_request_larger_than_a_message_of_the_handover_is_finished_first(clust
     assert c.file.readline() == b"+OK\r\n"
     assert old.wait(30) == 0
     c.sock.sendall(resp("GET", c.key))
-    assert c.file.readline() == b"$3000000\r\n"
-    assert c.file.read(3_000_002)[:-2] == big
+    assert c.file.readline() == b"$30000000\r\n"
+    assert c.file.read(30_000_002)[:-2] == big
 
 
 def test_counters_go_on(cluster, start):

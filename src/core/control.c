@@ -51,7 +51,7 @@ struct pt_control {
   uint32_t upgrades; /* of this line of processes */
   char *upgrade_socket; /* path; NULL: no upgrades */
   pid_t heir; /* started by us, 0: none */
-  ev_signal hup, usr1, usr2, term, intr, quit;
+  ev_signal hup, usr1, usr2, term, intr, quit, child;
   ev_timer grace, ended, admin_later;
   unsigned admin_tries;
   bool ready, draining, stopping, failed;
@@ -77,7 +77,6 @@ static void on_grace(struct ev_loop *loop, ev_timer *t, int events) {
 
 /* Starts the process that replaces this one. binary: NULL: what now stands where its own was. The new one's pid, or -errno. */
 static pid_t upgrade(pt_control *k, const char *binary) {
-  pt_spawn_reap(k->heir);
   if (!k->giver)
     return -EBUSY; /* it has not been let alone by its own predecessor, or has no socket */
   pid_t pid = pt_spawn_heir(binary, k->over->argv);
@@ -94,6 +93,16 @@ static void on_usr2(struct ev_loop *loop, ev_signal *s, int events) {
   pid_t pid = upgrade(s->data, NULL);
   if (pid < 0)
     pt_error("upgrade", "no new process: %s", pid == -EBUSY ? "this one cannot be replaced now" : strerror((int)-pid));
+}
+
+/* The heir may have ended before it came to take over: it has said why. */
+static void on_child(struct ev_loop *loop, ev_signal *s, int events) {
+  (void)loop, (void)events;
+  pt_control *k = s->data;
+  int how = 0;
+  for (pid_t pid; (pid = pt_spawn_reap(&how)) > 0;)
+    if (how && pid == k->heir && pt_giver_despair(k->giver))
+      pt_error("upgrade", "process %d has ended instead of taking over; this process serves on", (int)pid);
 }
 
 static void drain(pt_control *k, uint64_t ms);
@@ -545,6 +554,7 @@ int pt_control_run(pt_config *cfg, const char *lua_path, const pt_script *script
   watch_signal(&k, &k.term, on_term, SIGTERM);
   watch_signal(&k, &k.intr, on_int, SIGINT);
   watch_signal(&k, &k.quit, on_quit, SIGQUIT);
+  watch_signal(&k, &k.child, on_child, SIGCHLD);
   if (take_over(&k) || pt_doors_open(&k.doors, k.loop, cfg, pt_taker_heritage(k.taker)) || (!k.taker && start_admin(&k)) ||
       pt_process_settle(&k.process, cfg, lua_path, script) || pt_log_start() || start_workers(&k))
     goto out;

@@ -1,16 +1,14 @@
 #include "core/giver.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/proc.h"
 #include "core/mongo/mongo.h"
 #include "core/topology.h"
 #include "base/version.h"
@@ -41,8 +39,7 @@ struct pt_giver {
   giver_state state;
   bool wanted; /* to hand over as soon as READY comes */
   bool gone; /* a round has been taken: new clients go to the new process */
-  pid_t pid; /* of the new process */
-  int pidfd; /* -1: the kernel has none */
+  pt_proc heir; /* the new process */
   pt_outbox outbox;
   pt_parcel *first, **last; /* to be sent */
   unsigned ended; /* workers that have ended the round */
@@ -239,7 +236,7 @@ static void on_taken(pt_giver *g) {
   if (!g->gone)
     g->env.taken(g->env.arg);
   if (!g->gone)
-    pt_info("upgrade", "process %d has taken over %llu clients; %u are still served here", (int)g->pid,
+    pt_info("upgrade", "process %d has taken over %llu clients; %u are still served here", (int)g->heir.pid,
             (unsigned long long)g->moved, g->left - (unsigned)g->moved);
   g->gone = true;
   g->state = PAUSE;
@@ -274,16 +271,23 @@ static void on_timer(struct ev_loop *loop, ev_timer *t, int events) {
 
 void pt_giver_expect(pt_giver *g) { g->wanted = true; }
 
+bool pt_giver_despair(pt_giver *g) {
+  bool waited = g && g->state == ALONE && g->wanted;
+  if (waited)
+    g->wanted = false;
+  return waited;
+}
+
 bool pt_giver_go(pt_giver *g) {
   if (!g || g->state == ALONE)
     return false;
   g->until = (uint64_t)(ev_now(g->env.loop) * 1e3) + (*g->env.cfg)->drain_timeout;
   if (g->state == READY) {
-    pt_info("upgrade", "handing over to process %d", (int)g->pid);
+    pt_info("upgrade", "handing over to process %d", (int)g->heir.pid);
     begin_round(g);
   } else if (g->state < READY && !g->wanted) {
     g->wanted = true;
-    pt_info("upgrade", "process %d is not ready yet; handing over when it is", (int)g->pid);
+    pt_info("upgrade", "process %d is not ready yet; handing over when it is", (int)g->heir.pid);
   }
   return true;
 }
@@ -292,29 +296,12 @@ bool pt_giver_gives(const pt_giver *g) { return g && g->gone; }
 
 /* ---- the new process ---- */
 
-/* And waits until it is dead. */
-static void kill_peer(pt_giver *g) {
-  struct pollfd p = {.fd = g->pidfd, .events = POLLIN};
-  if (g->pidfd >= 0)
-    syscall(SYS_pidfd_send_signal, g->pidfd, SIGKILL, NULL, 0);
-  else
-    kill(g->pid, SIGKILL);
-  poll(&p, p.fd >= 0, 1000);
-}
-
-static bool peer_lives(const pt_giver *g) {
-  struct pollfd p = {.fd = g->pidfd, .events = POLLIN};
-  return g->pidfd >= 0 ? poll(&p, 1, 0) == 0 : kill(g->pid, 0) == 0;
-}
-
 static void forget_peer(pt_giver *g) {
   ev_io_stop(g->env.loop, &g->peer);
   ev_timer_stop(g->env.loop, &g->timer);
   close(g->peer.fd);
   g->peer.fd = -1;
-  if (g->pidfd >= 0)
-    close(g->pidfd);
-  g->pidfd = -1;
+  pt_proc_close(&g->heir);
   clear_queue(g);
   g->state = ALONE;
   g->wanted = false;
@@ -323,20 +310,20 @@ static void forget_peer(pt_giver *g) {
 /* It has ended, or closed the connection: what it has not taken it will not touch. */
 static void drop(pt_giver *g, const char *why) {
   giver_state was = g->state;
-  bool serves = g->gone && peer_lives(g);
+  bool serves = g->gone && !pt_proc_ended(&g->heir, 0);
   forget_peer(g);
   if (was == ALONE || was == GREETING) {
-    pt_warn("upgrade", "process %d asked to take over and was sent away: %s", (int)g->pid, why);
+    pt_warn("upgrade", "process %d asked to take over and was sent away: %s", (int)g->heir.pid, why);
     return;
   }
   if (was >= ROUND)
     tell_workers(g, (pt_msg){.kind = PT_MSG_LEFT, .fd = -1, .taken = false});
   if (serves) {
-    pt_error("upgrade", "process %d takes no more clients (%s); those that are left are finished here", (int)g->pid, why);
+    pt_error("upgrade", "process %d takes no more clients (%s); those that are left are finished here", (int)g->heir.pid, why);
     finish(g);
     return;
   }
-  pt_error("upgrade", "process %d cannot take over: %s; this process serves on", (int)g->pid, why);
+  pt_error("upgrade", "process %d cannot take over: %s; this process serves on", (int)g->heir.pid, why);
   pt_subjects_abandon(g->env.subjects);
   g->gone = false;
   g->moved = g->before = 0;
@@ -346,7 +333,7 @@ static void drop(pt_giver *g, const char *why) {
 /* It does not do what it should: before it has taken anything it is killed, so that nobody but us serves our clients. */
 static void expel(pt_giver *g, const char *why) {
   if (g->state >= OFFERED && !g->gone)
-    kill_peer(g);
+    pt_proc_kill(&g->heir);
   drop(g, why);
 }
 
@@ -367,7 +354,7 @@ static void on_hello(pt_giver *g, const pt_ho_hello *h) {
   g->outbox.format = h->newest < PT_HO_FORMAT ? h->newest : PT_HO_FORMAT;
   g->state = OFFERED;
   ev_timer_stop(g->env.loop, &g->timer);
-  pt_info("upgrade", "process %d (puerta %.*s) prepares to take over", (int)g->pid, (int)(h->version.n < 32 ? h->version.n : 32),
+  pt_info("upgrade", "process %d (puerta %.*s) prepares to take over", (int)g->heir.pid, (int)(h->version.n < 32 ? h->version.n : 32),
           (const char *)h->version.at);
   if (say(g, PT_HO_HELLO, &mine, -1, -1) || offer(g))
     drop(g, "out of memory");
@@ -378,7 +365,7 @@ static void on_hello(pt_giver *g, const pt_ho_hello *h) {
 static void on_ready(pt_giver *g, const pt_ho_ready *r) {
   memcpy(g->outbox.takes, r->takes, sizeof g->outbox.takes);
   g->state = READY;
-  pt_info("upgrade", "process %d is ready to take over: send QUIT to this process (%d)", (int)g->pid, (int)getpid());
+  pt_info("upgrade", "process %d is ready to take over: send QUIT to this process (%d)", (int)g->heir.pid, (int)getpid());
   if (g->wanted)
     pt_giver_go(g);
 }
@@ -440,14 +427,15 @@ static void on_knock(struct ev_loop *loop, ev_io *io, int events) {
   if (fd < 0)
     return;
   int e = pt_unix_peer(fd, &pid, &uid) || (uid != geteuid() && uid != 0);
-  if (e || g->state != ALONE) {
+  if (e || !pid || g->state != ALONE) {
     pt_warn("upgrade", "process %d asked to take over: %s", (int)pid,
-            e ? "it belongs to another user" : "another one does already");
+            e      ? "it belongs to another user"
+            : !pid ? "it is not to be seen from here (another PID namespace)"
+                   : "another one does already");
     close(fd);
     return;
   }
-  g->pid = pid;
-  g->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+  g->heir = pt_proc_open(pid);
   g->outbox.format = PT_HO_FORMAT;
   g->state = GREETING;
   ev_io_init(&g->peer, on_peer, fd, EV_READ);
@@ -471,7 +459,7 @@ pt_giver *pt_giver_start(const pt_giver_env *env, const char *path) {
     return NULL;
   }
   g->env = *env;
-  g->pidfd = -1;
+  g->heir.fd = -1;
   g->last = &g->first;
   g->inode = stat(path, &st) ? 0 : st.st_ino;
   ev_io_init(&g->door, on_knock, fd, EV_READ);
@@ -498,8 +486,7 @@ void pt_giver_free(pt_giver *g) {
   close(g->door.fd);
   if (g->peer.fd >= 0)
     close(g->peer.fd);
-  if (g->pidfd >= 0)
-    close(g->pidfd);
+  pt_proc_close(&g->heir);
   clear_queue(g);
   for (pt_parcel *p = pt_outbox_take(&g->outbox), *next; p; p = next) {
     next = p->next;

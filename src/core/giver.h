@@ -13,7 +13,8 @@
  *
  * Before TAKEN nothing has changed hands: when the new process dies or sends nonsense, this one serves on with every client it had. A client is never read by
  * both: until GO the new process does not touch it, and from GO on this one does not; should TAKEN not come, the new process is killed before
- * its clients are served here again.
+ * its clients are served here again. A new process that has taken some is not killed: when this one breaks off then, it closes the connection, and what has
+ * been sent since the last GO stays here; the new process serves those only if this one has died.
  */
 #ifndef PT_CORE_GIVER_H
 #define PT_CORE_GIVER_H
@@ -41,6 +42,8 @@ typedef struct pt_giver pt_giver;
 pt_giver *pt_giver_start(const pt_giver_env *env, const char *path);
 /* Hands over to the next process that comes, as soon as it is ready. */
 void pt_giver_expect(pt_giver *g);
+/* The one that was expected will not come. false: it has come, or none was expected. NULL is allowed. */
+bool pt_giver_despair(pt_giver *g);
 /* Hands over now, or when the new process is ready. false: there is no new process. */
 bool pt_giver_go(pt_giver *g);
 /* Something has been handed over: signals that end the process in good order leave it to the giver. */

@@ -64,7 +64,4 @@ pid_t pt_spawn_heir(const char *binary, char *const *argv) {
   return e ? -e : pid;
 }
 
-void pt_spawn_reap(pid_t pid) {
-  if (pid > 0)
-    waitpid(pid, NULL, WNOHANG);
-}
+pid_t pt_spawn_reap(int *how) { return waitpid(-1, how, WNOHANG); }

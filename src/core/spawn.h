@@ -7,7 +7,7 @@
 
 /* Starts binary (NULL: what now stands where this process's own was) with this process's arguments and --upgrade. Its pid, or -errno. */
 pid_t pt_spawn_heir(const char *binary, char *const *argv);
-/* Takes note that it has ended, if it has. */
-void pt_spawn_reap(pid_t pid);
+/* The next child that has ended, <= 0: none. how: as waitpid says; 0: in good order (one that puts itself in the background does). */
+pid_t pt_spawn_reap(int *how);
 
 #endif

@@ -8,22 +8,25 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/proc.h"
 #include "base/version.h"
 #include "core/parcel.h"
 
 enum {
-  ANSWER_S = 10 /* the running process answers within */
+  ANSWER_S = 10, /* the running process answers within */
+  DEATH_MS = 1000 /* one that dies closes its sockets so long before it is dead */
 };
 
 struct pt_taker {
   pt_taker_env env;
   int fd;
-  pid_t pid; /* of the old process */
+  pt_proc old; /* the old process */
   uint16_t format;
   pt_heritage *heritage;
   ev_io io;
   int map[PT_HO_LISTENERS]; /* its listeners' indexes here, -1: not served here */
   bool begun;
+  bool owed; /* clients have come since the last GO */
   uint8_t msg[PT_HO_MAX];
 };
 
@@ -85,7 +88,7 @@ static int on_hello(pt_taker *t, const pt_ho_hello *m) {
   if (m->newest < PT_HO_OLDEST || m->oldest > PT_HO_FORMAT)
     return -EPROTO;
   t->format = m->newest < PT_HO_FORMAT ? m->newest : PT_HO_FORMAT;
-  pt_info("upgrade", "taking over from process %d (puerta %.*s)", (int)t->pid, (int)(m->version.n < 32 ? m->version.n : 32),
+  pt_info("upgrade", "taking over from process %d (puerta %.*s)", (int)t->old.pid, (int)(m->version.n < 32 ? m->version.n : 32),
           (const char *)m->version.at);
   return 0;
 }
@@ -163,6 +166,7 @@ pt_taker *pt_taker_connect(const char *path, uid_t user) {
   pt_ho_hello hello = {
       .oldest = PT_HO_OLDEST, .newest = PT_HO_FORMAT, .pid = (uint32_t)getpid(), .version = {PT_VERSION, sizeof PT_VERSION - 1}};
   uid_t uid = 0;
+  pid_t pid = 0;
   int fd = pt_unix_connect(path), e;
   pt_taker *t = fd < 0 ? NULL : calloc(1, sizeof *t);
   if (!t || !(t->heritage = calloc(1, sizeof *t->heritage))) {
@@ -179,12 +183,19 @@ pt_taker *pt_taker_connect(const char *path, uid_t user) {
   t->format = PT_HO_FORMAT;
   ev_io_init(&t->io, NULL, -1, 0);
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  e = pt_unix_peer(fd, &t->pid, &uid);
+  t->old.fd = -1;
+  e = pt_unix_peer(fd, &pid, &uid);
   if (!e && uid != geteuid() && uid != 0 && uid != user)
     e = -EPERM;
+  if (!e && !pid)
+    e = -ESRCH;
   if (e)
-    pt_error("upgrade", "%s: %s", path, e == -EPERM ? "it belongs to another user" : strerror(-e));
+    pt_error("upgrade", "%s: %s", path,
+             e == -EPERM   ? "it belongs to another user"
+             : e == -ESRCH ? "the running process is not to be seen from here (another PID namespace)"
+                           : strerror(-e));
   else {
+    t->old = pt_proc_open(pid);
     e = send_message(t, PT_HO_HELLO, &hello);
     e = receive(t, path, e);
   }
@@ -194,7 +205,7 @@ pt_taker *pt_taker_connect(const char *path, uid_t user) {
   return NULL;
 }
 
-pid_t pt_taker_pid(const pt_taker *t) { return t->pid; }
+pid_t pt_taker_pid(const pt_taker *t) { return t->old.pid; }
 
 pt_heritage *pt_taker_heritage(pt_taker *t) { return t ? t->heritage : NULL; }
 
@@ -229,6 +240,7 @@ static int on_client(pt_taker *t, size_t n, int fds[PT_UNIX_FDS]) {
     fds[k] = -1;
   *m = (pt_msg){.kind = PT_MSG_ARRIVE, .listener = (unsigned)t->map[i], .fd = -1, .parcel = parcel};
   pt_door_pass_on(&t->env.doors->doors[t->map[i]], m);
+  t->owed = true;
   return 0;
 }
 
@@ -236,6 +248,7 @@ static void begin(pt_taker *t) {
   if (!t->begun)
     t->env.begin(t->env.arg, t->heritage);
   t->begun = true;
+  t->owed = false;
   tell_workers(t, (pt_msg){.kind = PT_MSG_BEGIN, .fd = -1});
 }
 
@@ -245,9 +258,9 @@ static void stop_listening(pt_taker *t) {
   t->fd = -1;
 }
 
-/* The old process has ended, or says what it must not: clients that it has not let go are still its own, if it lives. */
+/* The old process breaks off, or says what it must not: clients that it has not let go are still its own. */
 static void broken(pt_taker *t, const char *why) {
-  pt_error("upgrade", "process %d: %s", (int)t->pid, why);
+  pt_error("upgrade", "process %d: %s", (int)t->old.pid, why);
   if (!t->begun) { /* it hears of our end when everything here has ended */
     ev_io_stop(t->env.loop, &t->io);
     t->env.fail(t->env.arg);
@@ -258,11 +271,16 @@ static void broken(pt_taker *t, const char *why) {
   t->env.end(t->env.arg);
 }
 
+/* The connection is closed. One that lives has closed it on purpose, and serves on. */
 static void ended(pt_taker *t) {
+  if ((!t->begun || t->owed) && !pt_proc_ended(&t->old, DEATH_MS)) {
+    broken(t, "it has broken off the handover");
+    return;
+  }
   if (!t->begun)
-    pt_warn("upgrade", "process %d has died: this one serves now", (int)t->pid);
+    pt_warn("upgrade", "process %d has died: this one serves now", (int)t->old.pid);
   else
-    pt_info("upgrade", "process %d has ended", (int)t->pid);
+    pt_info("upgrade", "process %d has ended", (int)t->old.pid);
   begin(t); /* whoever arrived and was not let go has nobody else */
   stop_listening(t);
   t->env.end(t->env.arg);
@@ -272,7 +290,7 @@ static void on_go(pt_taker *t, pt_ho_round *r) {
   begin(t);
   int e = send_message(t, PT_HO_TAKEN, r);
   if (e && e != -EPIPE)
-    pt_error("upgrade", "process %d cannot be told: %s", (int)t->pid, strerror(-e));
+    pt_error("upgrade", "process %d cannot be told: %s", (int)t->old.pid, strerror(-e));
 }
 
 static void on_totals(pt_taker *t, const pt_ho_totals *m) {
@@ -356,9 +374,9 @@ void pt_taker_ready(pt_taker *t, const pt_taker_env *env, const pt_config *cfg) 
   t->io.data = t;
   ev_io_start(env->loop, &t->io);
   if (e) /* it is read what has happened */
-    pt_warn("upgrade", "process %d cannot be told: %s", (int)t->pid, strerror(-e));
+    pt_warn("upgrade", "process %d cannot be told: %s", (int)t->old.pid, strerror(-e));
   else
-    pt_info("upgrade", "ready to take over from process %d: send QUIT to it", (int)t->pid);
+    pt_info("upgrade", "ready to take over from process %d: send QUIT to it", (int)t->old.pid);
 }
 
 void pt_taker_free(pt_taker *t) {
@@ -369,6 +387,7 @@ void pt_taker_free(pt_taker *t) {
       ev_io_stop(t->env.loop, &t->io);
     close(t->fd);
   }
+  pt_proc_close(&t->old);
   pt_heritage_free(t->heritage);
   free(t);
 }

@@ -448,6 +448,95 @@ def test_nobody_to_take_over_from(cluster, start):
     assert "no puerta waits there to be upgraded" in p.log(at)
 
 
+class OldProcess:
+    """A scripted old process, which does what a real one does only when it runs out of memory. Its pid is ours, and so it lives on."""
+
+    def __init__(self, p):
+        self.p, self.port = p, p.port
+        self.door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.door.bind(str(p.dir / "upgrade.sock"))
+        self.door.listen()
+        self.listening, self.elsewhere = socket.create_server(("127.0.0.1", p.port)), socket.create_server(("127.0.0.1", 0))
+        self.listening.setblocking(False)
+        self.process = p.spawn(rig.BINARY, "--upgrade")
+        self.peer, _ = self.door.accept()
+        self.peer.settimeout(30)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        for s in (self.peer, self.door, self.listening, self.elsewhere):
+            s.close()
+
+    def send(self, kind, body, *socks):
+        socket.send_fds(self.peer, [frame(kind, body)], [s.fileno() for s in socks])
+
+    def offer(self):
+        """Up to READY."""
+        self.peer.recv(100_000)
+        self.send(1, struct.pack("<HHII", 1, 1, os.getpid(), 5) + b"9.9.9")
+        name = f"redis-{self.port}".encode()
+        self.send(3, struct.pack("<BBBHI", 0, 0, 0, self.port, len(name)) + name + struct.pack("<I", 9) + b"127.0.0.1" + bytes(24), self.listening)
+        self.send(7, b"")
+        assert self.kind() == 8
+
+    def kind(self):
+        """Of the next message."""
+        return struct.unpack_from("<H", self.peer.recv(100_000), 6)[0]
+
+    def client(self):
+        """Gives away a client; the client's end."""
+        ours = socket.create_connection(self.elsewhere.getsockname(), timeout=30)
+        theirs, (_, port) = self.elsewhere.accept()
+        self.send(9, struct.pack("<IQQIHBBIII", 0, next(numbers) + 1, 1, 0x7F000001, port, 2, 1, 0, 0, 0), theirs)
+        return ours, theirs
+
+    def go(self, n):
+        self.send(6, struct.pack("<QI", 100, 1) + bytes(8 * 32))
+        self.send(12, struct.pack("<I", n))
+        assert self.kind() == 13
+
+
+def answers(sock):
+    sock.sendall(b"PING\r\n")
+    return sock.recv(100) == b"+PONG\r\n"
+
+
+def test_an_old_process_that_breaks_off_keeps_who_was_not_let_go(cluster, start):
+    p = start.keep(rig.Puerta.for_cluster(cluster.addresses))
+    ended(p)
+    with OldProcess(p) as old:
+        old.offer()
+        p.process = old.process
+        first, theirs = old.client()
+        old.go(1)
+        assert answers(first)
+        second, theirs = old.client()
+        at = p.mark()
+        old.peer.close()
+        p.wait_log("it has broken off the handover", since=at)
+        second.sendall(b"PING\r\n")
+        theirs.settimeout(30)
+        assert theirs.recv(100) == b"PING\r\n"  # the new process reads nothing of it
+        assert answers(first)
+
+
+def test_an_old_process_that_breaks_off_at_once_serves_on_alone(cluster, start):
+    p = start.keep(rig.Puerta.for_cluster(cluster.addresses))
+    ended(p)
+    with OldProcess(p) as old:
+        old.offer()
+        client, theirs = old.client()
+        at = p.mark()
+        old.peer.close()
+        assert old.process.wait(30) == 1
+        assert "it has broken off the handover" in p.log(at)
+        client.sendall(b"PING\r\n")
+        theirs.settimeout(30)
+        assert theirs.recv(100) == b"PING\r\n"
+
+
 @pytest.mark.parametrize("bad", ("damaged", "out of place", "nothing"))
 def test_a_new_process_gives_up_on_a_corrupt_stream(cluster, start, bad):
     """A scripted old process: a real one sends no nonsense."""
@@ -520,9 +609,14 @@ def test_a_signal_with_a_broken_configuration(line):
         at = p.mark()
         p.process.send_signal(signal.SIGUSR2)
         p.wait_log(r"puerta.lua:\d+", since=at)
-        time.sleep(0.2)
+        p.wait_log(r"process \d+ has ended instead of taking over; this process serves on", since=at)
         serving(p, busy)
         p.file.write_text(good)
+        other = p.successor()  # nobody has told the old process to hand over to this one
+        time.sleep(0.3)
+        assert "handing over" not in p.log(at)
+        other.kill()
+        p.wait_log("cannot take over: it has ended", since=at)
         at = p.mark()
         p.process.send_signal(signal.SIGUSR2)
         heir(p, at)

@@ -354,8 +354,8 @@ static void on_hello(pt_giver *g, const pt_ho_hello *h) {
   g->outbox.format = h->newest < PT_HO_FORMAT ? h->newest : PT_HO_FORMAT;
   g->state = OFFERED;
   ev_timer_stop(g->env.loop, &g->timer);
-  pt_info("upgrade", "process %d (puerta %.*s) prepares to take over", (int)g->heir.pid, (int)(h->version.n < 32 ? h->version.n : 32),
-          (const char *)h->version.at);
+  pt_info("upgrade", "process %d (puerta %.*s) prepares to take over", (int)g->heir.pid,
+          (int)(h->version.n < 32 ? h->version.n : 32), (const char *)h->version.at);
   if (say(g, PT_HO_HELLO, &mine, -1, -1) || offer(g))
     drop(g, "out of memory");
   else

@@ -12,15 +12,25 @@ enum {
 
 pt_proc pt_proc_open(pid_t pid) { return (pt_proc){.pid = pid, .fd = (int)syscall(SYS_pidfd_open, pid, 0)}; }
 
-bool pt_proc_ended(const pt_proc *p, int ms) {
+static bool has_ended(const pt_proc *p) {
   struct pollfd f = {.fd = p->fd, .events = POLLIN};
-  for (;; ms--) {
-    if (p->fd >= 0 ? poll(&f, 1, ms) > 0 : kill(p->pid, 0) && errno == ESRCH)
-      return true;
-    if (p->fd >= 0 || ms <= 0)
+  int n;
+  if (p->fd < 0)
+    return kill(p->pid, 0) && errno == ESRCH;
+  do
+    n = poll(&f, 1, 0);
+  while (n < 0 && errno == EINTR);
+  return n > 0;
+}
+
+/* In short sleeps: a signal cuts one of them short, never the whole wait. */
+bool pt_proc_ended(const pt_proc *p, int ms) {
+  for (; !has_ended(p); ms--) {
+    if (ms <= 0)
       return false;
     poll(NULL, 0, 1);
   }
+  return true;
 }
 
 void pt_proc_kill(const pt_proc *p) {

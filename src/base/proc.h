@@ -7,12 +7,12 @@
 
 typedef struct pt_proc {
   pid_t pid;
-  int fd; /* -1: the kernel has none */
+  int fd; /* -1: the kernel has none; then one that has ended and is not waited for yet counts as living */
 } pt_proc;
 
 /* pid: > 0, of a process that lives. The caller ends with pt_proc_close. */
 pt_proc pt_proc_open(pid_t pid);
-/* It has ended, or does so within ms. */
+/* It has ended, or does so within ms (blocks; signals do not shorten it by more than 1 ms each). */
 bool pt_proc_ended(const pt_proc *p, int ms);
 /* SIGKILL; waits until it is dead, a second at most. */
 void pt_proc_kill(const pt_proc *p);

@@ -101,7 +101,7 @@ static void on_child(struct ev_loop *loop, ev_signal *s, int events) {
   pt_control *k = s->data;
   int how = 0;
   for (pid_t pid; (pid = pt_spawn_reap(&how)) > 0;)
-    if (how && pid == k->heir && pt_giver_despair(k->giver))
+    if (how && pid == k->heir && pt_giver_cancel(k->giver))
       pt_error("upgrade", "process %d has ended instead of taking over; this process serves on", (int)pid);
 }
 

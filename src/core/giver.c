@@ -271,7 +271,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *t, int events) {
 
 void pt_giver_expect(pt_giver *g) { g->wanted = true; }
 
-bool pt_giver_despair(pt_giver *g) {
+bool pt_giver_cancel(pt_giver *g) {
   bool waited = g && g->state == ALONE && g->wanted;
   if (waited)
     g->wanted = false;
@@ -327,6 +327,7 @@ static void drop(pt_giver *g, const char *why) {
   pt_subjects_abandon(g->env.subjects);
   g->gone = false;
   g->moved = g->before = 0;
+  g->pause = 0;
   pt_doors_wake(g->env.doors);
 }
 

@@ -42,8 +42,8 @@ typedef struct pt_giver pt_giver;
 pt_giver *pt_giver_start(const pt_giver_env *env, const char *path);
 /* Hands over to the next process that comes, as soon as it is ready. */
 void pt_giver_expect(pt_giver *g);
-/* The one that was expected will not come. false: it has come, or none was expected. NULL is allowed. */
-bool pt_giver_despair(pt_giver *g);
+/* The one that was expected will not come. false: it has come already, or none was expected. NULL is allowed. */
+bool pt_giver_cancel(pt_giver *g);
 /* Hands over now, or when the new process is ready. false: there is no new process. */
 bool pt_giver_go(pt_giver *g);
 /* Something has been handed over: signals that end the process in good order leave it to the giver. */

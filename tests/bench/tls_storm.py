@@ -4,8 +4,8 @@
     tls_storm.py [--storm 4] [--seconds 5] [--rounds 3] [--clients 20] [--workers 2] [--rsa] [--reuse] [--plain]
 
 Clients in TLS (--plain: without, on a listener of their own) ask PING-like commands of a Redis Cluster at an even pace: alone; then while several
-`openssl s_time` make full handshakes (--reuse: resumed ones) with the same puerta as fast as they can; then while they make them with another puerta, which
-shows what the machine's share is. The storm would come from other machines: here it has the lowest priority, and the clock that measures a high one.
+`openssl s_time` make full handshakes (--reuse: resumed ones) with another puerta as fast as they can, which shows what the machine's share is; then while
+they make them with the same puerta. The storm would come from other machines: here it has the lowest priority, and the clock that measures a high one.
 Prints latencies, and how many handshakes a second there were.
 """
 import argparse

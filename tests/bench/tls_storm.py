@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """A storm of TLS handshakes against a puerta whose other clients go on working: what it costs them. Not a test: its figures are the machine's.
 
-    tls_storm.py [--storm 4] [--seconds 5] [--rounds 3] [--clients 20] [--workers 2] [--rsa] [--reuse] [--plain]
+    tls_storm.py [--storm 4] [--seconds 5] [--rounds 3] [--clients 20] [--workers 2] [--rsa] [--reuse | --hellos RATE] [--plain]
 
 Clients in TLS (--plain: without, on a listener of their own) ask PING-like commands of a Redis Cluster at an even pace: alone; then while several
 `openssl s_time` make full handshakes (--reuse: resumed ones) with another puerta as fast as they can, which shows what the machine's share is; then while
 they make them with the same puerta. The storm would come from other machines: here it has the lowest priority, and the clock that measures a high one.
-Prints latencies, and how many handshakes a second there were.
+--hellos: the storm says the same hello RATE times a second, and leaves when puerta has answered it. That costs puerta what is dear in a full handshake, the
+key exchange and the signature, and the storm next to nothing, so that this machine can make as many as many machines would.
+Prints latencies, and how many handshakes (hellos: those answered) a second there were.
 """
 import argparse
 import multiprocessing
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -26,6 +29,7 @@ from puerta import Puerta, config, listener, percentile, raise_file_limit  # noq
 from resp import Conn  # noqa: E402
 
 PACE = 0.002  # s between two requests of a client
+HANDSHAKE = 22  # a record's type, RFC 8446 5.1
 
 
 def work(port, ca, seconds, n, out):
@@ -52,6 +56,33 @@ def storm(port, ca, seconds, n, kind):
     return sum(int(f[1]) / int(f[2]) for f in found if f)
 
 
+def said_hello():
+    """The bytes of a client's hello."""
+    ctx, out = ssl.create_default_context(), ssl.MemoryBIO()
+    try:
+        ctx.wrap_bio(ssl.MemoryBIO(), out, server_hostname="127.0.0.1").do_handshake()
+    except ssl.SSLWantReadError:
+        return out.read()
+
+
+def hello(port, seconds, rate, out):
+    """Says hello rate times a second and leaves; how many were answered with a hello, a second."""
+    os.nice(19)
+    data, answered, began = said_hello(), 0, time.monotonic()
+    for n in range(int(rate * seconds)):
+        time.sleep(max(0, began + n / rate - time.monotonic()))
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+            s.sendall(data)
+            answered += s.recv(65536)[:1] == bytes([HANDSHAKE])
+    out.put(answered / (time.monotonic() - began))
+
+
+def hellos(port, seconds, rate, n):
+    """n processes that say hello; how many hellos were answered a second."""
+    all_of_them = [run(hello, (port, seconds, rate / n)) for _ in range(n)]
+    return sum(out.get() for _, out in all_of_them)
+
+
 def run(target, args):
     out = multiprocessing.Queue()
     p = multiprocessing.Process(target=target, args=(*args, out))
@@ -68,7 +99,12 @@ def measure(a, at, trust, target, ca, of):
     p, out = run(work, (at, trust, a.seconds + (target is not None), a.clients))
     time.sleep(0.5)
     before = of.cpu_seconds()
-    rate = storm(target, ca, a.seconds, a.storm, ("-reuse", "-tls1_2") if a.reuse else ("-new",)) if target else 0
+    if not target:
+        rate = 0
+    elif a.hellos:
+        rate = hellos(target, a.seconds, a.hellos, a.storm)
+    else:
+        rate = storm(target, ca, a.seconds, a.storm, ("-reuse", "-tls1_2") if a.reuse else ("-new",))
     cpu = of.cpu_seconds() - before
     latencies = out.get()
     p.join()
@@ -84,6 +120,7 @@ def main():
     a.add_argument("--workers", type=int, default=2)
     a.add_argument("--rsa", action="store_true")
     a.add_argument("--reuse", action="store_true")
+    a.add_argument("--hellos", type=float, metavar="RATE")
     a.add_argument("--plain", action="store_true")
     a = a.parse_args()
     raise_file_limit()

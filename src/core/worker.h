@@ -273,7 +273,7 @@ struct pt_worker {
   ev_check check;
   ev_timer held_timer, retry_timer, patience;
   uint32_t patience_at; /* the next client it looks at */
-  pt_hall hall; /* TLS handshakes of clients */
+  pt_hall hall; /* TLS handshakes of clients; its thread, too */
   uint64_t coalesce_ns;
   pt_move move;
   bool draining;

@@ -46,10 +46,11 @@ int pt_conn_watched(const pt_conn *c) { return c->tls ? c->tls->wanted : watched
 void pt_conn_close(pt_conn *c, struct ev_loop *loop) {
   if (c->io.fd < 0)
     return;
+  ev_io_stop(loop, &c->io);
   if (c->tls)
     pt_secure_close(c->tls);
-  ev_io_stop(loop, &c->io);
-  close(c->io.fd);
+  else
+    close(c->io.fd);
   c->io.fd = -1;
 }
 

@@ -54,7 +54,7 @@ const char *pt_conn_error(const pt_conn *c, int e);
 
 /* ---- TLS; after pt_conn_open ---- */
 
-/* Speaks TLS from the next byte on, as a server. hall: where handshakes wait for their turn. 0 or -ENOMEM. */
+/* Speaks TLS from the next byte on, as a server. hall: where the handshake is made. 0 or -ENOMEM. */
 int pt_conn_accept_tls(pt_conn *c, struct ev_loop *loop, pt_tls_context *ctx, pt_hall *hall);
 /* The same as a client, as soon as the socket has connected. name: of the server, copied; first: bytes to be sent before, copied. 0 or -ENOMEM. */
 int pt_conn_connect_tls(pt_conn *c, struct ev_loop *loop, pt_tls_context *ctx, const char *name, const void *first, size_t n);

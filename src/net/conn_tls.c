@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "net/address.h"
@@ -19,7 +20,7 @@ static void apply(pt_secure *s) {
   int events = 0;
   if (s->state == PT_SECURE_CONNECTING)
     events = EV_WRITE;
-  else if (s->state == PT_SECURE_SHAKING && !s->queued)
+  else if (s->state == PT_SECURE_SHAKING && !s->away)
     events = waits(s, PT_TLS_HANDSHAKE);
   else if (s->state == PT_SECURE_OPEN)
     events = (s->wanted & EV_READ ? waits(s, PT_TLS_READ) : 0) | (s->wanted & EV_WRITE ? waits(s, PT_TLS_WRITE) : 0);
@@ -55,8 +56,6 @@ static void count(atomic_ullong *cell) {
 /* It has ended: the owner may go on, or hears why not. May free s. */
 static void finish(pt_secure *s, int e) {
   ev_timer_stop(s->loop, &s->timer);
-  if (s->queued)
-    pt_hall_leave(s->hall, s);
   if (s->hall)
     count(e ? &s->hall->failed : pt_tls_resumed(s->tls) ? &s->hall->resumed : &s->hall->full);
   s->state = e ? PT_SECURE_FAILED : PT_SECURE_OPEN;
@@ -67,8 +66,9 @@ static void finish(pt_secure *s, int e) {
     s->ready(s->loop, &s->conn->io, events);
 }
 
-void pt_secure_step(pt_secure *s) {
-  int e = pt_tls_handshake(s->tls);
+void pt_secure_stepped(pt_secure *s, int e) {
+  if (s->state != PT_SECURE_SHAKING) /* it was too late */
+    return;
   if (e == -EAGAIN)
     apply(s);
   else
@@ -86,7 +86,7 @@ static void on_connected(pt_secure *s) {
     return;
   }
   s->state = PT_SECURE_SHAKING;
-  pt_secure_step(s);
+  pt_secure_stepped(s, pt_tls_handshake(s->tls));
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *t, int events) {
@@ -105,10 +105,10 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events) {
   if (s->state == PT_SECURE_CONNECTING) {
     on_connected(s);
   } else if (s->state == PT_SECURE_SHAKING && s->hall) {
+    pt_conn_watch_socket(s->conn, loop, 0);
     pt_hall_enter(s->hall, s);
-    apply(s);
   } else if (s->state == PT_SECURE_SHAKING) {
-    pt_secure_step(s);
+    pt_secure_stepped(s, pt_tls_handshake(s->tls));
   } else if (s->state == PT_SECURE_OPEN) {
     int told = (events & waits(s, PT_TLS_READ) ? EV_READ : 0) | (events & waits(s, PT_TLS_WRITE) ? EV_WRITE : 0);
     if (told & s->wanted)
@@ -123,6 +123,7 @@ static pt_secure *attach(pt_conn *c, struct ev_loop *loop, pt_tls_context *ctx) 
   if (!s)
     return NULL;
   s->conn = c;
+  s->fd = -1;
   s->loop = loop;
   s->ctx = pt_tls_context_ref(ctx);
   s->ready = ev_cb(&c->io);
@@ -132,14 +133,14 @@ static pt_secure *attach(pt_conn *c, struct ev_loop *loop, pt_tls_context *ctx) 
   return s;
 }
 
-static void discard(pt_secure *s) {
-  if (s->queued)
-    pt_hall_leave(s->hall, s);
+void pt_secure_free(pt_secure *s) {
   ev_timer_stop(s->loop, &s->timer);
   pt_tls_free(s->tls);
   pt_tls_context_unref(s->ctx);
   free(s->name);
   free(s->first);
+  if (s->fd >= 0)
+    close(s->fd);
   free(s);
 }
 
@@ -156,7 +157,7 @@ int pt_conn_accept_tls(pt_conn *c, struct ev_loop *loop, pt_tls_context *ctx, pt
   s->hall = hall;
   s->state = PT_SECURE_SHAKING;
   if (!(s->tls = pt_tls_new(ctx, c->io.fd, NULL))) {
-    discard(s);
+    pt_secure_free(s);
     return -ENOMEM;
   }
   ev_timer_set(&s->timer, (double)pt_tls_context_patience(ctx) / 1e3, 0.);
@@ -170,7 +171,7 @@ int pt_conn_connect_tls(pt_conn *c, struct ev_loop *loop, pt_tls_context *ctx, c
   if (!s)
     return -ENOMEM;
   if ((name && !(s->name = strdup(name))) || (n && !(s->first = malloc(n)))) {
-    discard(s);
+    pt_secure_free(s);
     return -ENOMEM;
   }
   if (n)
@@ -182,8 +183,15 @@ int pt_conn_connect_tls(pt_conn *c, struct ev_loop *loop, pt_tls_context *ctx, c
 void pt_secure_close(pt_secure *s) {
   if (s->state == PT_SECURE_OPEN)
     pt_tls_end(s->tls);
+  s->fd = s->conn->io.fd;
   s->conn->tls = NULL;
-  discard(s);
+  if (!s->away) {
+    pt_secure_free(s);
+    return;
+  }
+  ev_timer_stop(s->loop, &s->timer);
+  shutdown(s->fd, SHUT_RDWR); /* its number has to stay taken while the hall's thread uses it */
+  atomic_store(&s->left, true);
 }
 
 /* ---- bytes ---- */

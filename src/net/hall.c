@@ -1,77 +1,114 @@
 #include "net/hall.h"
 
-#include "base/clock.h"
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
 #include "net/secure.h"
 
 enum {
-  PAUSE = 3 /* times what a step took */
+  NICE = 10 /* a tenth of the loop's weight */
 };
 
-void pt_hall_leave(pt_hall *h, pt_secure *s) {
-  *(s->prev ? &s->prev->next : &h->first) = s->next;
-  *(s->next ? &s->next->prev : &h->last) = s->prev;
-  s->prev = s->next = NULL;
-  s->queued = false;
-  atomic_store_explicit(&h->n, atomic_load_explicit(&h->n, memory_order_relaxed) - 1, memory_order_relaxed);
-  if (!h->first) {
-    ev_idle_stop(h->loop, &h->idle);
-    ev_timer_stop(h->loop, &h->turn);
+typedef _Atomic(pt_secure *) line;
+
+/* One thread pushes, another takes all there are. */
+static void push(line *l, pt_secure *s) {
+  s->next = atomic_load_explicit(l, memory_order_relaxed);
+  while (!atomic_compare_exchange_weak_explicit(l, &s->next, s, memory_order_release, memory_order_relaxed))
+    ;
+}
+
+/* The oldest first. */
+static pt_secure *take(line *l) {
+  pt_secure *oldest = NULL, *next;
+  for (pt_secure *s = atomic_exchange_explicit(l, NULL, memory_order_acquire); s; s = next) {
+    next = s->next;
+    s->next = oldest;
+    oldest = s;
   }
+  return oldest;
 }
 
-/* The oldest's turn is at the end of the pause. */
-static void wait_for_turn(pt_hall *h) {
-  uint64_t now = pt_now_ns();
-  ev_now_update(h->loop);
-  ev_timer_stop(h->loop, &h->turn);
-  ev_timer_set(&h->turn, h->pause > now ? (double)(h->pause - now) / 1e9 : 0., 0.);
-  ev_timer_start(h->loop, &h->turn);
+static void *run(void *arg) {
+  pt_hall *h = arg;
+  prctl(PR_SET_NAME, "puerta-hall");
+  setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICE); /* of this thread, in Linux */
+  while (!atomic_load(&h->ended)) {
+    pt_secure *next;
+    sem_wait(&h->come);
+    for (pt_secure *s = take(&h->waiting); s; s = next) {
+      next = s->next;
+      if (!atomic_load(&s->left) && !atomic_load(&h->ended))
+        s->step = pt_tls_handshake(s->tls);
+      push(&h->served, s);
+      ev_async_send(h->loop, &h->back);
+    }
+  }
+  return NULL;
 }
 
-static void serve(pt_hall *h) {
-  uint64_t began = pt_now_ns();
-  pt_secure *s = h->first;
-  pt_hall_leave(h, s);
-  pt_secure_step(s);
-  uint64_t now = pt_now_ns();
-  h->pause = now + PAUSE * (now - began);
-  if (h->first)
-    wait_for_turn(h);
+/* Signals are for others. */
+static bool start(pt_hall *h) {
+  sigset_t all, was;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &was);
+  h->running = !pthread_create(&h->thread, NULL, run, h);
+  pthread_sigmask(SIG_SETMASK, &was, NULL);
+  return h->running;
 }
 
-static void on_idle(struct ev_loop *loop, ev_idle *w, int events) {
-  (void)loop, (void)events;
-  serve(w->data);
-}
-
-static void on_turn(struct ev_loop *loop, ev_timer *w, int events) {
-  (void)loop, (void)events;
-  serve(w->data);
+static void count(pt_hall *h, int by) {
+  atomic_store_explicit(&h->n, atomic_load_explicit(&h->n, memory_order_relaxed) + (unsigned)by, memory_order_relaxed);
 }
 
 void pt_hall_enter(pt_hall *h, pt_secure *s) {
-  s->prev = h->last;
-  s->next = NULL;
-  *(h->last ? &h->last->next : &h->first) = s;
-  h->last = s;
-  s->queued = true;
-  atomic_store_explicit(&h->n, atomic_load_explicit(&h->n, memory_order_relaxed) + 1, memory_order_relaxed);
-  if (s->prev)
+  if (!h->running && !start(h)) {
+    pt_secure_stepped(s, pt_tls_handshake(s->tls));
     return;
-  ev_idle_start(h->loop, &h->idle);
-  wait_for_turn(h);
+  }
+  s->away = true;
+  count(h, 1);
+  push(&h->waiting, s);
+  sem_post(&h->come);
+}
+
+/* What one of them hears can make another of them leave. */
+static void on_back(struct ev_loop *loop, ev_async *w, int events) {
+  (void)loop, (void)events;
+  pt_hall *h = w->data;
+  pt_secure *next;
+  for (pt_secure *s = take(&h->served); s; s = next) {
+    next = s->next;
+    s->away = false;
+    count(h, -1);
+    if (atomic_load(&s->left))
+      pt_secure_free(s);
+    else
+      pt_secure_stepped(s, s->step);
+  }
 }
 
 void pt_hall_init(pt_hall *h, struct ev_loop *loop) {
   *h = (pt_hall){.loop = loop};
-  ev_idle_init(&h->idle, on_idle);
-  ev_timer_init(&h->turn, on_turn, 0., 0.);
-  h->idle.data = h->turn.data = h;
+  sem_init(&h->come, 0, 0);
+  ev_async_init(&h->back, on_back);
+  h->back.data = h;
+  ev_async_start(loop, &h->back);
 }
 
 void pt_hall_free(pt_hall *h) {
   if (!h->loop)
     return;
-  ev_idle_stop(h->loop, &h->idle);
-  ev_timer_stop(h->loop, &h->turn);
+  atomic_store(&h->ended, true);
+  sem_post(&h->come);
+  if (h->running)
+    pthread_join(h->thread, NULL);
+  ev_async_stop(h->loop, &h->back);
+  on_back(h->loop, &h->back, 0);
+  for (pt_secure *next, *s = take(&h->waiting); s; s = next) {
+    next = s->next;
+    pt_secure_free(s);
+  }
+  sem_destroy(&h->come);
 }

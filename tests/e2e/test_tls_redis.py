@@ -1,15 +1,17 @@
 """TLS of Redis listeners: before a real cluster that speaks nothing else, with real clients; and what goes wrong with certificates."""
 import os
 import re
+import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
 
 import pytest
 import redis
-from certs import Authority
+from certs import Authority, hello_bytes
 from cluster import Cluster, Node, free_port, wait_for
 from puerta import NODE, NODE_MODULES, RELOADED, ROOT, config, listener, percentile
 from puerta import run as run_puerta
@@ -496,3 +498,43 @@ def test_workers_share_sessions_and_contexts(start, tls_cluster, server, client,
             at = p.reload()
             p.wait_log(RELOADED, since=at)
     assert all(reused)
+
+
+@pytest.mark.threads
+def test_a_storm_of_hellos(start, tls_cluster, server, client, ca):
+    """Many begin a handshake and leave at any moment of it; who is connected works on, a new one comes in, and puerta ends well in the midst of it."""
+    p = start(tls_cluster, tls=server.options(), backend_tls=client.options(ca=str(ca.ca), server_name=NAME), top={"workers": 3})
+    end, began, wrong = threading.Event(), [], []
+
+    def leave(n):
+        for i in range(100_000):
+            try:
+                with socket.create_connection(("127.0.0.1", p.port), timeout=10) as s:
+                    if i % 2:
+                        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset
+                    s.sendall(hello_bytes())
+                    if i % 3 == n % 3:
+                        s.recv(1)
+                    elif i % 3 == 0:
+                        time.sleep(0.001)
+            except ConnectionResetError:
+                pass
+            except OSError as e:
+                if not end.is_set():
+                    wrong.append(e)
+                return
+            began.append(i)
+
+    with p.connect(tls=ca.client()) as c:
+        storm = [threading.Thread(target=leave, args=(n,)) for n in range(4)]
+        for t in storm:
+            t.start()
+        while len(began) < 300:
+            assert c.command("PING") == "PONG"
+        assert handshakes(p, ca.client()) == "PONG"
+    end.set()
+    p.kill(signal.SIGINT)
+    p.wait_exit()
+    for t in storm:
+        t.join()
+    assert not wrong

@@ -10,6 +10,15 @@ def openssl(*args):
     subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True)
 
 
+def hello_bytes():
+    """What a client in TLS says first."""
+    ctx, out = ssl.create_default_context(), ssl.MemoryBIO()
+    try:
+        ctx.wrap_bio(ssl.MemoryBIO(), out, server_hostname="127.0.0.1").do_handshake()
+    except ssl.SSLWantReadError:
+        return out.read()
+
+
 class Authority:
     """A CA in a directory of its own: ca.pem, and what issue() makes."""
 

@@ -1,5 +1,6 @@
 /* TLS sessions over a socket that takes few bytes at a time, and conns that speak TLS: what blocks, what waits inside, who waits for his turn. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,7 +26,7 @@ enum {
 static char path[] = "/tmp/puerta-tls-XXXXXX";
 static pt_tls_context *server, *client;
 
-static pt_tls_context *context(bool is_server, const char *name) {
+static pt_tls_context *context(bool is_server, const char *name, unsigned patience) {
   char err[256], warn[256];
   pt_tls_options o = {.server = is_server,
                       .cert = is_server ? path : NULL,
@@ -34,7 +35,7 @@ static pt_tls_context *context(bool is_server, const char *name) {
                       .verify = is_server ? PT_TLS_VERIFY_NONE : PT_TLS_VERIFY_REQUIRED,
                       .server_name = (char *)name,
                       .tickets = true,
-                      .handshake_timeout = 10000};
+                      .handshake_timeout = patience};
   pt_tls_context *c = pt_tls_context_new(&o, err, sizeof err, warn, sizeof warn);
   if (!c)
     fail_msg("%s", err);
@@ -49,8 +50,8 @@ static int set_up(void **state) {
   if (fd < 0 || write(fd, pem, sizeof pem - 1) != (ssize_t)sizeof pem - 1)
     return -1;
   close(fd);
-  server = context(true, NULL);
-  client = context(false, "test");
+  server = context(true, NULL, 10000);
+  client = context(false, "test", 10000);
   return 0;
 }
 
@@ -177,7 +178,7 @@ static void what_is_no_tls(void **state) {
 
 static void another_name(void **state) {
   (void)state;
-  pt_tls_context *other = context(false, "other");
+  pt_tls_context *other = context(false, "other", 10000);
   two t = connected(other);
   assert_int_equal(shake(&t), -EPROTO);
   assert_string_equal(pt_tls_why(t.a), "its certificate is not accepted: hostname mismatch");
@@ -244,13 +245,16 @@ static void on_server(struct ev_loop *l, ev_io *io, int events) {
     p->error = n ? (int)n : -EPIPE;
 }
 
+/* The hall's thread gets on meanwhile. */
 static void turns(int n) {
-  while (n-- > 0)
+  for (; n > 0; n--) {
     ev_run(loop, EVRUN_NOWAIT);
+    usleep(10);
+  }
 }
 
-/* A client whose server side stands at the door, with the first bytes before TLS. */
-static void meet(peer *c, peer *s, const char *first) {
+/* A client that has said the first bytes and its hello, and the server side of its connection, which has read the first bytes. */
+static void stand(peer *c, peer *s, const char *first) {
   pt_address a;
   char seen[16] = "";
   assert_int_equal(pt_address_parse(&a, "127.0.0.1", 0), 0);
@@ -266,13 +270,17 @@ static void meet(peer *c, peer *s, const char *first) {
     other = accept4(door, NULL, NULL, SOCK_NONBLOCK);
   }
   assert_true(other >= 0);
-  pt_conn_open(&s->conn, loop, other, EV_READ, on_server, s);
+  pt_conn_open(&s->conn, loop, other, 0, on_server, s);
   for (int i = 0; i < TURNS && pt_conn_peek(&s->conn, seen, strlen(first)) < (ssize_t)strlen(first); i++)
     turns(1);
   assert_int_equal(pt_conn_read(&s->conn, seen, strlen(first)), strlen(first));
   assert_string_equal(seen, first);
-  assert_int_equal(pt_conn_accept_tls(&s->conn, loop, server, &hall), 0);
   close(door);
+}
+
+static void speak(peer *s, pt_tls_context *as) {
+  assert_int_equal(pt_conn_accept_tls(&s->conn, loop, as, &hall), 0);
+  pt_conn_watch(&s->conn, loop, EV_READ);
 }
 
 static void finish(peer *c, peer *s) {
@@ -297,7 +305,8 @@ static void stop_and_go(void **state) {
   peer c, s;
   static uint8_t text[1000];
   start_loop();
-  meet(&c, &s, "HEAD");
+  stand(&c, &s, "HEAD");
+  speak(&s, server);
   for (int i = 0; i < TURNS && !c.connected; i++)
     turns(1);
   assert_true(c.connected);
@@ -325,33 +334,96 @@ static void stop_and_go(void **state) {
   end_loop();
 }
 
-/* Those who leave while they wait for their turn are forgotten. */
+enum {
+  MANY = 40
+};
+
+/* n more come into the hall in one turn. */
+static void enter(peer *s, int n, pt_tls_context *as) {
+  for (int i = 0; i < n; i++)
+    speak(&s[i], as);
+  ev_run(loop, EVRUN_NOWAIT);
+}
+
+/* All are in the hall. */
+static void crowd(peer *c, peer *s, pt_tls_context *as) {
+  for (int i = 0; i < MANY; i++)
+    stand(&c[i], &s[i], "HEAD");
+  enter(s, MANY, as);
+  assert_int_equal(hall.n, MANY);
+}
+
+static int files_open(void) {
+  int n = 0;
+  for (int fd = 0; fd < 1000; fd++)
+    n += fcntl(fd, F_GETFD) >= 0;
+  return n;
+}
+
+/* Those who leave while they wait or have their turn are forgotten, and their sockets are closed; the others come in. */
 static void leaving_the_hall(void **state) {
   (void)state;
-  enum {
-    MANY = 20
-  };
   static peer c[MANY], s[MANY];
   start_loop();
-  for (int i = 0; i < MANY; i++)
-    meet(&c[i], &s[i], "");
-  hall.pause = UINT64_MAX / 2; /* nobody's turn but of those for whom nothing else is to be done */
+  int files = files_open();
+  crowd(c, s, server);
   for (int i = 0; i < MANY; i += 2)
     finish(&c[i], &s[i]);
-  for (int k = 0; k < TURNS; k++) {
-    int open = 0;
-    for (int i = 1; i < MANY; i += 2)
-      open += c[i].connected && !c[i].error;
-    if (open == MANY / 2)
-      break;
-    turns(1);
-  }
+  for (int i = 1; i < MANY; i += 2)
+    for (int k = 0; k < TURNS && !c[i].connected; k++)
+      turns(1);
   for (int i = 1; i < MANY; i += 2) {
     assert_true(c[i].connected);
     assert_int_equal(c[i].error, 0);
     finish(&c[i], &s[i]);
   }
+  for (int k = 0; k < TURNS && hall.n; k++)
+    turns(1);
+  assert_int_equal(files_open(), files);
   end_loop();
+}
+
+/* The loop ends while some wait, some are next, and one has his turn. */
+static void the_hall_ends(void **state) {
+  (void)state;
+  static peer c[MANY], s[MANY];
+  start_loop();
+  int files = files_open();
+  for (int i = 0; i < MANY; i++)
+    stand(&c[i], &s[i], "HEAD");
+  enter(s, MANY / 2, server);
+  enter(s + MANY / 2, MANY / 2, server);
+  for (int i = 0; i < MANY; i++)
+    finish(&c[i], &s[i]);
+  pt_hall_free(&hall);
+  assert_int_equal(files_open(), files);
+  ev_loop_destroy(loop);
+}
+
+/* Their time is over while they are in the hall: they hear of that, and not of what came of it later: the client has left. */
+static void too_late(void **state) {
+  (void)state;
+  static peer c[MANY], s[MANY];
+  pt_tls_context *hasty = context(true, NULL, 1);
+  int late = 0;
+  start_loop();
+  crowd(c, s, hasty);
+  for (int i = 0; i < MANY; i++)
+    pt_conn_close(&c[i].conn, loop);
+  usleep(1500);
+  for (int k = 0; k < TURNS && hall.n; k++)
+    turns(1);
+  for (int i = 0; i < MANY; i++) {
+    bool is_late = s[i].error == -ETIMEDOUT;
+    late += is_late;
+    assert_true(is_late || s[i].error == -ECONNRESET);
+    assert_int_equal(!strcmp(pt_conn_error(&s[i].conn, s[i].error), "its TLS handshake takes too long"), is_late);
+    pt_conn_close(&s[i].conn, loop);
+  }
+  assert_true(late > 0);
+  assert_int_equal(hall.failed, MANY);
+  end_loop();
+  pt_tls_context_unref(hasty);
 }
 
 static void nobody_is_there(void **state) {
@@ -378,7 +450,7 @@ int main(void) {
       cmocka_unit_test(a_narrow_socket), cmocka_unit_test(what_waits_inside), cmocka_unit_test(one_side_ends),
       cmocka_unit_test(what_is_no_tls),  cmocka_unit_test(another_name),      cmocka_unit_test(junk_in_the_middle),
       cmocka_unit_test(bad_files),       cmocka_unit_test(stop_and_go),       cmocka_unit_test(leaving_the_hall),
-      cmocka_unit_test(nobody_is_there),
+      cmocka_unit_test(the_hall_ends),   cmocka_unit_test(too_late),          cmocka_unit_test(nobody_is_there),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

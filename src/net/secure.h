@@ -49,6 +49,7 @@ int pt_secure_connected(const pt_secure *s);
 const char *pt_secure_error(const pt_secure *s, int e);
 /* A step of its handshake has been made, e: as of pt_tls_handshake. May free it. */
 void pt_secure_stepped(pt_secure *s, int e);
+/* With the socket, if it was left to it. */
 void pt_secure_free(pt_secure *s);
 
 #endif

@@ -3,7 +3,7 @@
 
     tls_storm.py [--storm 4] [--seconds 5] [--rounds 3] [--clients 20] [--workers 2] [--rsa] [--reuse | --hellos RATE] [--plain]
 
-Clients in TLS (--plain: without, on a listener of their own) ask PING-like commands of a Redis Cluster at an even pace: alone; then while several
+Clients in TLS (--plain: without, on a listener of their own) send GETs to a Redis Cluster at an even pace: alone; then while several
 `openssl s_time` make full handshakes (--reuse: resumed ones) with another puerta as fast as they can, which shows what the machine's share is; then while
 they make them with the same puerta. The storm would come from other machines: here it has the lowest priority, and the clock that measures a high one.
 --hellos: the storm says the same hello RATE times a second, and leaves when puerta has answered it. That costs puerta what is dear in a full handshake, the
@@ -110,8 +110,9 @@ def main():
     a.add_argument("--clients", type=int, default=20)
     a.add_argument("--workers", type=int, default=2)
     a.add_argument("--rsa", action="store_true")
-    a.add_argument("--reuse", action="store_true")
-    a.add_argument("--hellos", type=float, metavar="RATE")
+    kind = a.add_mutually_exclusive_group()
+    kind.add_argument("--reuse", action="store_true")
+    kind.add_argument("--hellos", type=float, metavar="RATE")
     a.add_argument("--plain", action="store_true")
     a = a.parse_args()
     raise_file_limit()

@@ -504,7 +504,7 @@ def test_workers_share_sessions_and_contexts(start, tls_cluster, server, client,
 def test_a_storm_of_hellos(start, tls_cluster, server, client, ca):
     """Many begin a handshake and leave at any moment of it; who is connected works on, a new one comes in, and puerta ends well in the midst of it."""
     p = start(tls_cluster, tls=server.options(), backend_tls=client.options(ca=str(ca.ca), server_name=NAME), top={"workers": 3})
-    end, began, wrong = threading.Event(), [], []
+    end, began, wrong, hello = threading.Event(), [], [], hello_bytes()
 
     def leave(n):
         for i in range(100_000):
@@ -512,7 +512,7 @@ def test_a_storm_of_hellos(start, tls_cluster, server, client, ca):
                 with socket.create_connection(("127.0.0.1", p.port), timeout=10) as s:
                     if i % 2:
                         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset
-                    s.sendall(hello_bytes())
+                    s.sendall(hello)
                     if i % 3 == n % 3:
                         s.recv(1)
                     elif i % 3 == 0:
@@ -529,7 +529,7 @@ def test_a_storm_of_hellos(start, tls_cluster, server, client, ca):
         storm = [threading.Thread(target=leave, args=(n,)) for n in range(4)]
         for t in storm:
             t.start()
-        while len(began) < 300:
+        while len(began) < 3000:
             assert c.command("PING") == "PONG"
         assert handshakes(p, ca.client()) == "PONG"
     end.set()

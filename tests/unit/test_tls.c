@@ -370,6 +370,8 @@ static void leaving_the_hall(void **state) {
   crowd(c, s);
   for (int i = 0; i < MANY; i += 2)
     finish(&c[i], &s[i]);
+  assert_int_equal(files_open(),
+                   files + MANY + MANY / 2); /* the number of a socket that the thread may use is not another's meanwhile */
   for (int i = 1; i < MANY; i += 2)
     for (int k = 0; k < TURNS && !c[i].connected; k++)
       turns(1);
@@ -381,6 +383,42 @@ static void leaving_the_hall(void **state) {
   for (int k = 0; k < TURNS && hall.n; k++)
     turns(1);
   assert_int_equal(files_open(), files);
+  end_loop();
+}
+
+static bool no_threads; /* can be had */
+
+int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *arg) {
+  return no_threads ? EAGAIN : __real_pthread_create(t, a, f, arg);
+}
+
+/* Where there can be no thread the loop makes the handshakes; later there can be one. */
+static void a_hall_without_a_thread(void **state) {
+  (void)state;
+  static peer c[MANY], s[MANY];
+  start_loop();
+  for (int i = 0; i < MANY; i++)
+    stand(&c[i], &s[i], "HEAD");
+  no_threads = true;
+  enter(s, MANY);
+  assert_int_equal(hall.n, 0);
+  for (int k = 0; k < TURNS && hall.full + hall.resumed < MANY; k++)
+    turns(1);
+  assert_int_equal(hall.full + hall.resumed, MANY);
+  assert_false(hall.running);
+  no_threads = false;
+  peer late_c, late_s;
+  stand(&late_c, &late_s, "HEAD");
+  enter(&late_s, 1);
+  assert_true(hall.running);
+  for (int k = 0; k < TURNS && hall.full + hall.resumed <= MANY; k++)
+    turns(1);
+  assert_int_equal(hall.full + hall.resumed, MANY + 1);
+  finish(&late_c, &late_s);
+  for (int i = 0; i < MANY; i++)
+    finish(&c[i], &s[i]);
   end_loop();
 }
 
@@ -445,10 +483,13 @@ static void nobody_is_there(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_narrow_socket), cmocka_unit_test(what_waits_inside), cmocka_unit_test(one_side_ends),
-      cmocka_unit_test(what_is_no_tls),  cmocka_unit_test(another_name),      cmocka_unit_test(junk_in_the_middle),
-      cmocka_unit_test(bad_files),       cmocka_unit_test(stop_and_go),       cmocka_unit_test(leaving_the_hall),
-      cmocka_unit_test(the_hall_ends),   cmocka_unit_test(too_late),          cmocka_unit_test(nobody_is_there),
+      cmocka_unit_test(a_narrow_socket),  cmocka_unit_test(what_waits_inside),
+      cmocka_unit_test(one_side_ends),    cmocka_unit_test(what_is_no_tls),
+      cmocka_unit_test(another_name),     cmocka_unit_test(junk_in_the_middle),
+      cmocka_unit_test(bad_files),        cmocka_unit_test(stop_and_go),
+      cmocka_unit_test(leaving_the_hall), cmocka_unit_test(a_hall_without_a_thread),
+      cmocka_unit_test(the_hall_ends),    cmocka_unit_test(too_late),
+      cmocka_unit_test(nobody_is_there),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -71,7 +71,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(BUILD)/asan/libpuerta.a
 	@echo "  unit $<"
 	@$(CC) $(FLAGS) $(ASAN) $< $(BUILD)/asan/libpuerta.a $(LIBS) -lcmocka -o $@
 $(BUILD)/unit/test_chunk: LIBS += -Wl,--wrap=malloc
-$(BUILD)/unit/test_tls $(BUILD)/unit-tsan/test_tls: LIBS += -Wl,--wrap=pthread_create
+$(BUILD)/unit/test_tls $(BUILD)/unit-tsan/test_tls: LIBS += -Wl,--wrap=pthread_create,--wrap=pt_tls_handshake
 units: $(UNITS)
 
 # Those with threads, under ThreadSanitizer.

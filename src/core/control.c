@@ -43,6 +43,7 @@ struct pt_control {
   pt_doors doors;
   pt_subjects subjects;
   pt_memory memory;
+  pt_greeter *greeters; /* each of PT_LOOPS_PER_GREETER workers */
   pt_worker **workers;
   unsigned nworkers;
   pt_watchdog *watchdog;
@@ -474,17 +475,23 @@ static unsigned cores(void) {
   return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
+static unsigned ngreeters(unsigned workers) { return (workers + PT_LOOPS_PER_GREETER - 1) / PT_LOOPS_PER_GREETER; }
+
 static int start_workers(pt_control *k) {
   unsigned want = k->cfg->workers ? k->cfg->workers : cores();
   k->workers = calloc(want, sizeof *k->workers);
+  k->greeters = calloc(ngreeters(want), sizeof *k->greeters);
+  for (unsigned i = 0; k->greeters && i < ngreeters(want); i++)
+    pt_greeter_init(&k->greeters[i]);
   atomic_store(&k->memory.workers, want);
-  if (!k->workers || pt_subjects_start(&k->subjects, k->cfg, pt_taker_heritage(k->taker)))
+  if (!k->workers || !k->greeters || pt_subjects_start(&k->subjects, k->cfg, pt_taker_heritage(k->taker)))
     goto fail;
   while (k->nworkers < want) {
     pt_listener_policy *policies = make_policies(k, k->cfg);
     if (!policies)
       return -1;
-    k->workers[k->nworkers] = pt_worker_start(k->nworkers, k->cfg, policies, k->subjects.at, &k->memory);
+    k->workers[k->nworkers] = pt_worker_start(k->nworkers, k->cfg, policies, k->subjects.at, &k->memory,
+                                              &k->greeters[k->nworkers / PT_LOOPS_PER_GREETER]);
     pt_policies_free(policies, k->cfg->nlisteners); /* what the worker took is NULL there */
     if (!k->workers[k->nworkers])
       goto fail;
@@ -496,6 +503,15 @@ static int start_workers(pt_control *k) {
 fail:
   pt_error("start", "out of memory or threads");
   return -1;
+}
+
+static void end_workers(pt_control *k) {
+  for (unsigned i = 0; i < k->nworkers; i++)
+    pt_worker_join(k->workers[i]);
+  for (unsigned i = 0; i < ngreeters(k->nworkers); i++)
+    pt_greeter_end(&k->greeters[i]);
+  for (unsigned i = 0; i < k->nworkers; i++)
+    pt_worker_free(k->workers[i]);
 }
 
 static void watch_signal(pt_control *k, ev_signal *s, void (*cb)(struct ev_loop *, ev_signal *, int), int sig) {
@@ -574,12 +590,12 @@ out:
   pt_watchdog_stop(k.watchdog);
   if (!code)
     sum_up(&k);
-  for (unsigned i = 0; i < k.nworkers; i++)
-    pt_worker_join(k.workers[i]);
+  end_workers(&k);
   pt_giver_free(k.giver);
   free(k.upgrade_socket);
   pt_subjects_free(&k.subjects);
   pt_taker_free(k.taker);
+  free(k.greeters);
   free(k.workers);
   pt_doors_free(&k.doors);
   pt_config_unref(k.cfg);

@@ -280,7 +280,7 @@ static void on_message(struct ev_loop *loop, ev_async *a, int events) {
 
 /* ---- life ---- */
 
-static void free_worker(pt_worker *w) {
+void pt_worker_free(pt_worker *w) {
   for (pt_msg *m = pt_inbox_take(&w->inbox), *next; m; m = next) {
     next = m->next;
     pt_msg_free(m);
@@ -338,7 +338,6 @@ static void watchers(pt_worker *w) {
   ev_async_init(&w->inbox.wake, on_message);
   w->prepare.data = w->check.data = w->held_timer.data = w->retry_timer.data = w->inbox.wake.data = w;
   w->inbox.loop = w->loop;
-  pt_hall_init(&w->hall, w->loop);
   ev_prepare_start(w->loop, &w->prepare);
   ev_check_start(w->loop, &w->check);
   ev_async_start(w->loop, &w->inbox.wake);
@@ -361,7 +360,7 @@ static int serve(pt_worker *w, unsigned i, pt_config *cfg, pt_listener_policy *p
 }
 
 pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *policies, const pt_subject *subjects,
-                           pt_memory *memory) {
+                           pt_memory *memory, pt_greeter *greeter) {
   pt_worker *w = calloc(1, sizeof *w);
   if (!w)
     return NULL;
@@ -378,6 +377,7 @@ pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *p
   if (!w->loop || !w->svcs || !w->mongos || !w->connected_to)
     goto fail;
   watchers(w);
+  pt_hall_init(&w->hall, w->loop, greeter);
   for (; w->nlisteners < cfg->nlisteners; w->nlisteners++)
     if (serve(w, w->nlisteners, cfg, &policies[w->nlisteners], &subjects[w->nlisteners]))
       goto fail;
@@ -385,11 +385,8 @@ pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *p
     goto fail;
   return w;
 fail:
-  free_worker(w);
+  pt_worker_free(w);
   return NULL;
 }
 
-void pt_worker_join(pt_worker *w) {
-  pthread_join(w->thread, NULL);
-  free_worker(w);
-}
+void pt_worker_join(pt_worker *w) { pthread_join(w->thread, NULL); }

@@ -273,7 +273,7 @@ struct pt_worker {
   ev_check check;
   ev_timer held_timer, retry_timer, patience;
   uint32_t patience_at; /* the next client it looks at */
-  pt_hall hall; /* TLS handshakes of clients; its thread, too */
+  pt_hall hall; /* TLS handshakes of clients; the greeter, too */
   uint64_t coalesce_ns;
   pt_move move;
   bool draining;
@@ -304,10 +304,12 @@ void pt_worker_left(pt_worker *w, unsigned listener, pt_source *source);
 /* ---- control thread ---- */
 
 /* Makes a worker that serves every listener of cfg and starts its thread. policies: one for each listener, what is taken is NULL afterwards;
- * subjects: one for each listener, borrowed, as is memory. NULL: no memory or no thread. */
+ * subjects: one for each listener, borrowed, as are memory and greeter. NULL: no memory or no thread. */
 pt_worker *pt_worker_start(unsigned index, pt_config *cfg, pt_listener_policy *policies, const pt_subject *subjects,
-                           pt_memory *memory);
-/* Waits for the thread to end (after PT_MSG_STOP or PT_MSG_DRAIN) and frees everything. */
+                           pt_memory *memory, pt_greeter *greeter);
+/* Waits for the thread to end (after PT_MSG_STOP or PT_MSG_DRAIN). */
 void pt_worker_join(pt_worker *w);
+/* Its greeter has ended, too. */
+void pt_worker_free(pt_worker *w);
 
 #endif

@@ -12,7 +12,7 @@ enum {
 
 typedef _Atomic(pt_secure *) line;
 
-/* One thread pushes, another takes all there are. */
+/* Some threads push, one takes all there are. */
 static void push(line *l, pt_secure *s) {
   s->next = atomic_load_explicit(l, memory_order_relaxed);
   while (!atomic_compare_exchange_weak_explicit(l, &s->next, s, memory_order_release, memory_order_relaxed))
@@ -30,32 +30,58 @@ static pt_secure *take(line *l) {
   return oldest;
 }
 
+static void serve(pt_greeter *g, pt_secure *s) {
+  pt_hall *h = s->hall;
+  if (!atomic_load(&s->left) && !atomic_load(&g->ended))
+    s->step = pt_tls_handshake(s->tls);
+  push(&h->served, s);
+  ev_async_send(h->loop, &h->back);
+}
+
 static void *run(void *arg) {
-  pt_hall *h = arg;
-  prctl(PR_SET_NAME, "puerta-hall");
+  pt_greeter *g = arg;
+  prctl(PR_SET_NAME, "puerta-greeter");
   setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICE); /* of this thread, in Linux */
-  while (!atomic_load(&h->ended)) {
+  while (!atomic_load(&g->ended)) {
     pt_secure *next;
-    sem_wait(&h->come);
-    for (pt_secure *s = take(&h->waiting); s; s = next) {
+    sem_wait(&g->come);
+    for (pt_secure *s = take(&g->waiting); s; s = next) {
       next = s->next;
-      if (!atomic_load(&s->left) && !atomic_load(&h->ended))
-        s->step = pt_tls_handshake(s->tls);
-      push(&h->served, s);
-      ev_async_send(h->loop, &h->back);
+      serve(g, s);
     }
   }
   return NULL;
 }
 
 /* Signals are for others. */
-static bool start(pt_hall *h) {
+static bool start(pt_greeter *g) {
   sigset_t all, was;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &was);
-  h->running = !pthread_create(&h->thread, NULL, run, h);
-  pthread_sigmask(SIG_SETMASK, &was, NULL);
-  return h->running;
+  pthread_mutex_lock(&g->start);
+  if (!atomic_load(&g->running)) {
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &was);
+    atomic_store(&g->running, !pthread_create(&g->thread, NULL, run, g));
+    pthread_sigmask(SIG_SETMASK, &was, NULL);
+  }
+  pthread_mutex_unlock(&g->start);
+  return atomic_load(&g->running);
+}
+
+void pt_greeter_init(pt_greeter *g) {
+  *g = (pt_greeter){.start = PTHREAD_MUTEX_INITIALIZER};
+  sem_init(&g->come, 0, 0);
+}
+
+void pt_greeter_end(pt_greeter *g) {
+  atomic_store(&g->ended, true);
+  sem_post(&g->come);
+  if (atomic_load(&g->running))
+    pthread_join(g->thread, NULL);
+  for (pt_secure *next, *s = take(&g->waiting); s; s = next) {
+    next = s->next;
+    serve(g, s);
+  }
+  sem_destroy(&g->come);
 }
 
 static void count(pt_hall *h, int by) {
@@ -63,14 +89,15 @@ static void count(pt_hall *h, int by) {
 }
 
 void pt_hall_enter(pt_hall *h, pt_secure *s) {
-  if (!h->running && !start(h)) {
+  pt_greeter *g = h->greeter;
+  if (!atomic_load(&g->running) && !start(g)) {
     pt_secure_stepped(s, pt_tls_handshake(s->tls));
     return;
   }
   s->away = true;
   count(h, 1);
-  push(&h->waiting, s);
-  sem_post(&h->come);
+  push(&g->waiting, s);
+  sem_post(&g->come);
 }
 
 /* What one of them hears can make another of them leave. */
@@ -89,9 +116,8 @@ static void on_back(struct ev_loop *loop, ev_async *w, int events) {
   }
 }
 
-void pt_hall_init(pt_hall *h, struct ev_loop *loop) {
-  *h = (pt_hall){.loop = loop};
-  sem_init(&h->come, 0, 0);
+void pt_hall_init(pt_hall *h, struct ev_loop *loop, pt_greeter *greeter) {
+  *h = (pt_hall){.loop = loop, .greeter = greeter};
   ev_async_init(&h->back, on_back);
   h->back.data = h;
   ev_async_start(loop, &h->back);
@@ -100,15 +126,6 @@ void pt_hall_init(pt_hall *h, struct ev_loop *loop) {
 void pt_hall_free(pt_hall *h) {
   if (!h->loop)
     return;
-  atomic_store(&h->ended, true);
-  sem_post(&h->come);
-  if (h->running)
-    pthread_join(h->thread, NULL);
   ev_async_stop(h->loop, &h->back);
   on_back(h->loop, &h->back, 0);
-  for (pt_secure *next, *s = take(&h->waiting); s; s = next) {
-    next = s->next;
-    pt_secure_free(s);
-  }
-  sem_destroy(&h->come);
 }

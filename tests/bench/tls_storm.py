@@ -5,7 +5,8 @@
 
 Clients in TLS (--plain: without, on a listener of their own) send GETs to a Redis Cluster at an even pace: alone; then while several
 `openssl s_time` make full handshakes (--reuse: resumed ones) with another puerta as fast as they can, which shows what the machine's share is; then while
-they make them with the same puerta. The storm would come from other machines: here it has the lowest priority, and the clock that measures a high one.
+they make them with the same puerta. The storm would come from other machines: here it has the lowest priority, and the clock that measures a high one
+(which counts among the processes of one session, as all of these are).
 --hellos: the storm says the same hello RATE times a second, and leaves when puerta has answered it. That costs puerta what is dear in a full handshake, the
 key exchange and the signature, and the storm next to nothing, so that this machine can make as many as many machines would.
 Prints latencies, and how many handshakes (hellos: those answered) a second there were.

@@ -95,8 +95,9 @@ class Node:
             opts |= {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf"}
         opts |= self.options
         args = [a for k, v in opts.items() for a in (f"--{k}", str(v))]
-        # A session of its own, so that a Ctrl-C in the terminal reaches only the rig.
-        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "redis-server", *args], start_new_session=True,
+        # A process group of its own, so that a Ctrl-C in the terminal reaches only the rig; no session: the kernel (autogroup) would weigh
+        # sessions against each other, and nice would say nothing between them.
+        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "redis-server", *args], process_group=0,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             return wait_for(f"redis-server on port {self.port}", 20, lambda: self.process.poll() is not None or self.answers()) == "yes"

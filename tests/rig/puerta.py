@@ -121,7 +121,7 @@ class Puerta:
         """One more process of the same configuration; its log goes where the first one's goes."""
         with self.log_path.open("ab") as log:
             return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", binary, "run", str(self.file), *self.args, *more], stdin=subprocess.DEVNULL,
-                                    stdout=log, stderr=log, cwd=self.dir, env=self.environment, start_new_session=True)
+                                    stdout=log, stderr=log, cwd=self.dir, env=self.environment, process_group=0)
 
     def successor(self, binary=None, seconds=30):
         """A process that is ready to take over."""

@@ -221,8 +221,9 @@ typedef struct peer {
   int error;
 } peer;
 
-static struct ev_loop *loop;
-static pt_hall hall;
+static pt_greeter greeter;
+static __thread struct ev_loop *loop;
+static __thread pt_hall hall;
 
 static void on_client(struct ev_loop *l, ev_io *io, int events) {
   (void)events;
@@ -289,13 +290,19 @@ static void finish(peer *c, peer *s) {
   pt_conn_close(&s->conn, loop);
 }
 
-static void start_loop(void) {
+static void open_loop(void) {
   loop = ev_loop_new(0);
-  pt_hall_init(&hall, loop);
+  pt_hall_init(&hall, loop, &greeter);
+}
+
+static void start_loop(void) {
+  pt_greeter_init(&greeter);
+  open_loop();
 }
 
 static void end_loop(void) {
   assert_int_equal(hall.n, 0);
+  pt_greeter_end(&greeter);
   pt_hall_free(&hall);
   ev_loop_destroy(loop);
 }
@@ -407,12 +414,12 @@ static void a_hall_without_a_thread(void **state) {
   for (int k = 0; k < TURNS && hall.full + hall.resumed < MANY; k++)
     turns(1);
   assert_int_equal(hall.full + hall.resumed, MANY);
-  assert_false(hall.running);
+  assert_false(greeter.running);
   no_threads = false;
   peer late_c, late_s;
   stand(&late_c, &late_s, "HEAD");
   enter(&late_s, 1);
-  assert_true(hall.running);
+  assert_true(greeter.running);
   for (int k = 0; k < TURNS && hall.full + hall.resumed <= MANY; k++)
     turns(1);
   assert_int_equal(hall.full + hall.resumed, MANY + 1);
@@ -420,6 +427,19 @@ static void a_hall_without_a_thread(void **state) {
   for (int i = 0; i < MANY; i++)
     finish(&c[i], &s[i]);
   end_loop();
+}
+
+static atomic_bool holds; /* the greeter, in a handshake */
+static sem_t held, go;
+
+int __real_pt_tls_handshake(pt_tls *t);
+int __wrap_pt_tls_handshake(pt_tls *t);
+int __wrap_pt_tls_handshake(pt_tls *t) {
+  if (!loop && atomic_load(&holds)) {
+    sem_post(&held);
+    sem_wait(&go);
+  }
+  return __real_pt_tls_handshake(t);
 }
 
 /* The loop ends while some wait, some are next, and one has his turn. */
@@ -430,13 +450,57 @@ static void the_hall_ends(void **state) {
   int files = files_open();
   for (int i = 0; i < MANY; i++)
     stand(&c[i], &s[i], "HEAD");
+  sem_init(&held, 0, 0);
+  sem_init(&go, 0, 0);
+  holds = true;
   enter(s, MANY / 2);
+  sem_wait(&held);
+  holds = false;
   enter(s + MANY / 2, MANY / 2);
   for (int i = 0; i < MANY; i++)
     finish(&c[i], &s[i]);
+  greeter.ended = true; /* seen by the greeter before it looks who waits */
+  sem_post(&go);
+  pt_greeter_end(&greeter);
+  assert_null(greeter.waiting);
   pt_hall_free(&hall);
   assert_int_equal(files_open(), files);
   ev_loop_destroy(loop);
+}
+
+/* A thread with a loop, all of whose clients come in; it lives longer than the greeter. */
+static void *a_loop(void *step) {
+  static __thread peer c[MANY], s[MANY];
+  open_loop();
+  crowd(c, s);
+  for (int k = 0; k < TURNS && hall.full + hall.resumed < MANY; k++)
+    turns(1);
+  assert_int_equal(hall.full + hall.resumed, MANY);
+  assert_int_equal(hall.n, 0);
+  for (int i = 0; i < MANY; i++)
+    finish(&c[i], &s[i]);
+  pthread_barrier_wait(step);
+  pthread_barrier_wait(step); /* the greeter has ended */
+  pt_hall_free(&hall);
+  ev_loop_destroy(loop);
+  return NULL;
+}
+
+/* Loops that share a greeter come to it at the same time: each gets its own clients back. */
+static void loops_share_a_greeter(void **state) {
+  (void)state;
+  pthread_t thread[3];
+  pthread_barrier_t step;
+  pt_greeter_init(&greeter);
+  pthread_barrier_init(&step, NULL, 4);
+  for (int i = 0; i < 3; i++)
+    assert_int_equal(pthread_create(&thread[i], NULL, a_loop, &step), 0);
+  pthread_barrier_wait(&step);
+  pt_greeter_end(&greeter);
+  pthread_barrier_wait(&step);
+  for (int i = 0; i < 3; i++)
+    pthread_join(thread[i], NULL);
+  pthread_barrier_destroy(&step);
 }
 
 /* Their time is over while they are in the hall: they hear of that, and not of what came of it later (the clients have left). */
@@ -488,8 +552,8 @@ int main(void) {
       cmocka_unit_test(another_name),     cmocka_unit_test(junk_in_the_middle),
       cmocka_unit_test(bad_files),        cmocka_unit_test(stop_and_go),
       cmocka_unit_test(leaving_the_hall), cmocka_unit_test(a_hall_without_a_thread),
-      cmocka_unit_test(the_hall_ends),    cmocka_unit_test(too_late),
-      cmocka_unit_test(nobody_is_there),
+      cmocka_unit_test(the_hall_ends),    cmocka_unit_test(loops_share_a_greeter),
+      cmocka_unit_test(too_late),         cmocka_unit_test(nobody_is_there),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

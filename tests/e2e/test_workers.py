@@ -61,7 +61,7 @@ def test_several_connections_per_node(start, cluster):
 
 def test_bind_address_taken(cluster):
     with socket.socket() as s:
-        s.bind(("127.0.0.1", free_port()))
+        s.bind(("127.0.0.1", 0))
         s.listen()
         port = s.getsockname()[1]
         p = rig.Puerta(rig.config(rig.listener(cluster, port), workers=1), ready=False)

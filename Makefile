@@ -32,7 +32,7 @@ $(BUILD)/embedded.c: $(LUA) src/script/puerta_ffi.h tools/embed_lua.sh | deps
 	@mkdir -p $(@D)
 	@tools/embed_lua.sh $@ $(LUA)
 
-$(BUILD)/admin_page.c: $(wildcard src/page/*) tools/embed_page.sh
+$(BUILD)/admin_page.c: $(wildcard src/page/*) tools/embed_page.sh | deps
 	@mkdir -p $(@D)
 	@tools/embed_page.sh $@
 

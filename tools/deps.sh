@@ -51,7 +51,7 @@ for group in "$@"; do
     fuzz) need clang libclang-rt-14-dev ;; # the sanitizers are only recommended by clang
     deb) need debhelper dpkg-dev ;;
     test-deb) need debootstrap ;;
-    bench) servers && need haproxy nutcracker ;;
+    bench) servers && need haproxy nutcracker && need_command perf linux-perf && need_command strace strace ;; # both count system calls, strace where perf may not
     *) echo "deps.sh: no group '$group' (build demo demo-mongodb clients ferret test fuzz bench deb test-deb)" >&2 && exit 2 ;;
   esac
 done
